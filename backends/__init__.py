@@ -1,0 +1,1 @@
+"""Targets: each backend lowers a module by named stages and emits an artifact."""

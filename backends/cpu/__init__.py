@@ -1,0 +1,1 @@
+"""The CPU, by way of TVM; the only folder that imports TVM's compiler."""

@@ -1,0 +1,1 @@
+"""ONNX as a target: a quantized module leaves as a QDQ model."""

@@ -1,0 +1,1 @@
+"""The RISC-V accelerator: tile, allocate, schedule, select and emit."""

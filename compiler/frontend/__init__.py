@@ -1,0 +1,1 @@
+"""ONNX models in, modules out; the only folder that knows onnx on the way in."""

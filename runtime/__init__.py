@@ -1,0 +1,1 @@
+"""What runs artifacts: their format, sessions, the instruction set and its simulator."""

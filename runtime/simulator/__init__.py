@@ -1,0 +1,1 @@
+"""The accelerator in software: every instruction's effect, and an estimate of its cycles."""
