@@ -134,7 +134,7 @@ def fit(model: nn.Module, images: Tensor, labels: Tensor) -> None:
 def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     """The share of images whose largest logit is the label's."""
     with torch.no_grad():
-        return (model(images).argmax(1) == labels).float().mean().item()
+        return float((model(images).argmax(1) == labels).float().mean())
 
 
 def export(model: nn.Module, path: Path) -> None:
