@@ -12,7 +12,7 @@ def onnxruntime_outputs(
     model: Path | bytes, feeds: Mapping[str, NDArray[Any]]
 ) -> list[NDArray[Any]]:
     """All outputs of an ONNX model, by onnxruntime on one CPU thread, graph optimizations on."""
-    options: Any = onnxruntime.SessionOptions()
+    options = cast("Any", onnxruntime.SessionOptions())
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     source = model if isinstance(model, bytes) else str(model)
