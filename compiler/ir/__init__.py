@@ -1,0 +1,56 @@
+"""The intermediate representation: values, ops, regions, modules, their text, verifier, rewriter and evaluator."""
+
+from .builtin import Constant, Yield, constant, constant_of
+from .core import OPS, Module, Op, Region, Value
+from .data import Data
+from .errors import OpError, UserError, known_names
+from .evaluator import evaluate
+from .fields import Field, Kind
+from .files import load_module, save_module
+from .parser import parse
+from .printer import Printed, format_op, print_module, with_caret
+from .rewriter import Because, Rewriter, RewriteReport, Rule, apply_rules
+from .types import Buffer, Dim, DType, Index, Quant, Space, Symbol, Tensor, Type
+from .verifier import VerifyError, verify
+
+__all__ = [
+    "OPS",
+    "Because",
+    "Buffer",
+    "Constant",
+    "DType",
+    "Data",
+    "Dim",
+    "Field",
+    "Index",
+    "Kind",
+    "Module",
+    "Op",
+    "OpError",
+    "Printed",
+    "Quant",
+    "Region",
+    "RewriteReport",
+    "Rewriter",
+    "Rule",
+    "Space",
+    "Symbol",
+    "Tensor",
+    "Type",
+    "UserError",
+    "Value",
+    "VerifyError",
+    "Yield",
+    "apply_rules",
+    "constant",
+    "constant_of",
+    "evaluate",
+    "format_op",
+    "known_names",
+    "load_module",
+    "parse",
+    "print_module",
+    "save_module",
+    "verify",
+    "with_caret",
+]

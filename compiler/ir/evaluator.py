@@ -1,0 +1,144 @@
+"""The meaning of a module: each op's numpy definition, in order."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from .builtin import Yield
+from .core import Module, Op, Region, Value
+from .errors import UserError, known_names
+from .fields import Kind
+from .types import Buffer, Symbol, Tensor
+
+Observer = Callable[[Value, np.ndarray], None]
+Handler = Callable[..., object]
+"""`handler(op, *operands)`: executes an op in the place of its own `evaluate`."""
+
+
+def evaluate(
+    module: Module,
+    feeds: Mapping[str, np.ndarray],
+    observe: Observer | None = None,
+    handlers: Mapping[type[Op], Handler] | None = None,
+) -> dict[str, np.ndarray]:
+    """Run a module on numpy arrays.
+
+    Args:
+        module: What to run.
+        feeds: One array for each input, by name, of the input's dtype and shape.
+        observe: Called with every value of the module's own region and its array, in order.
+        handlers: Who executes ops of a class, where that is not their definition (a machine, a library).
+
+    Returns:
+        The outputs by name. Arrays are dropped after their last use.
+
+    Raises:
+        UserError: For a missing or unknown input, a wrong dtype or a wrong shape.
+    """
+    check_feeds(module, feeds)
+    arrays = [np.asarray(feeds[value.name]) for value in module.inputs]
+    # Float overflow and 0/0 are IEEE results here, not mistakes.
+    with np.errstate(all="ignore"):
+        outputs = _run(module.body, arrays, {}, observe, handlers or {})
+    return dict(zip(module.output_names, outputs, strict=True))
+
+
+def check_feeds(module: Module, feeds: Mapping[str, np.ndarray]) -> None:
+    """Hold the feeds against the module's inputs: names, dtypes, shapes."""
+    inputs = {value.name: value for value in module.inputs}
+    for name in feeds:
+        if name not in inputs:
+            raise UserError(f"the model has no input {name!r}", remedy=known_names(inputs))
+    symbols: dict[Symbol, int] = {}
+    for name, value in inputs.items():
+        if name not in feeds:
+            raise UserError(f"input {name!r} is missing", remedy=f"it is {value.type}")
+        if isinstance(value.type, Buffer):
+            continue
+        check_array(f"input {name!r}", np.asarray(feeds[name]), value.tensor, symbols)
+
+
+def check_array(what: str, array: np.ndarray, type: Tensor, symbols: dict[Symbol, int]) -> None:
+    """Hold an array against a type; symbols must mean the same integer everywhere."""
+    if type.dtype.numpy != array.dtype and not (array.dtype.kind in "OUS" and type.dtype.value == "string"):
+        raise UserError(f"{what} has dtype {array.dtype}, the model expects {type}")
+    shape = tuple(
+        symbols.setdefault(dim, size) if isinstance(dim, Symbol) else dim
+        for dim, size in zip(type.shape, array.shape, strict=False)
+    )
+    if len(array.shape) != type.rank or shape != array.shape:
+        raise UserError(f"{what} has shape {list(array.shape)}, the model expects {type}")
+
+
+def _run(
+    region: Region,
+    arguments: list[np.ndarray],
+    outer: dict[Value, np.ndarray],
+    observe: Observer | None,
+    handlers: Mapping[type[Op], Handler],
+) -> tuple[np.ndarray, ...]:
+    """Evaluate one region; a nested one sees the outer values."""
+    scope = dict(outer)
+    left: dict[Value, int] = {}
+    for value, array in zip(region.args, arguments, strict=True):
+        scope[value] = array
+        left[value] = _uses(value)
+        if observe is not None:
+            observe(value, array)
+    for op in region:
+        if isinstance(op, Yield):
+            return tuple(scope[value] for value in op.values)
+        results = _results(op, scope, handlers)
+        for value, array in zip(op.results, results, strict=True):
+            scope[value] = array
+            left[value] = _uses(value)
+            if observe is not None:
+                observe(value, array)
+        for value in op.operands:
+            if value in left:
+                left[value] -= 1
+                if left[value] == 0:
+                    del scope[value]
+    raise AssertionError("a region without a yield passed the verifier")
+
+
+def _uses(value: Value) -> int:
+    """Reads by ops; one inside a nested region keeps the value for good, since a loop may come again."""
+    region = value.owner.region if isinstance(value.owner, Op) else value.owner
+    if any(op.region is not region for op in value.uses):
+        return -1
+    return sum(value.uses.values())
+
+
+def _results(
+    op: Op, scope: dict[Value, np.ndarray], handlers: Mapping[type[Op], Handler]
+) -> tuple[np.ndarray, ...]:
+    arguments: list[object] = []
+    for field in op.spec_fields:
+        item = op.__dict__[field.name]
+        match field.kind:
+            case Kind.OPERAND:
+                arguments.append(scope[item])
+            case Kind.OPTIONAL:
+                arguments.append(None if item is None else scope[item])
+            case Kind.VARIADIC:
+                arguments.append(tuple(scope[value] for value in item))
+            case Kind.REGION:
+                arguments.append(
+                    lambda *inner, region=item: _run(region, list(inner), scope, None, handlers)
+                )
+            case Kind.ATTRIBUTE:
+                pass
+    handler = handlers.get(type(op))
+    method: Callable[..., object] | None = getattr(op, "evaluate", None)
+    if handler is not None:
+        found = handler(op, *arguments)
+    elif method is not None:
+        found = method(*arguments)
+    else:
+        raise NotImplementedError(f"{op.op_name} defines no evaluate")
+    results = found if isinstance(found, tuple) else () if found is None else (found,)
+    return tuple(
+        np.asarray(result, value.type.dtype.numpy) if isinstance(value.type, Tensor) else result
+        for value, result in zip(op.results, results, strict=True)
+    )

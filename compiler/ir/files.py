@@ -1,0 +1,99 @@
+"""A module on disk: `name.mir` is the text, `name.safetensors` beside it the constants."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from .core import Module
+from .errors import UserError
+from .parser import parse
+from .printer import print_module
+
+
+def save_module(module: Module, path: str | Path) -> None:
+    """Write `path` and, where the text names constants, its `.safetensors` neighbour."""
+    path = Path(path)
+    printed = print_module(module)
+    if printed.weights:
+        write_atomically(path.with_suffix(".safetensors"), weights_to_bytes(dict(printed.weights)))
+    write_atomically(path, printed.text.encode())
+
+
+def load_module(path: str | Path) -> Module:
+    """Read a `.mir` file and its weights; raises `UserError` for a missing or malformed file."""
+    path = Path(path)
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        raise UserError("no such file", where=str(path)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot be read: {error}", where=str(path)) from None
+    beside = path.with_suffix(".safetensors")
+    weights = weights_from_bytes(beside.read_bytes(), str(beside)) if beside.exists() else {}
+    return parse(text, weights, source=str(path))
+
+
+def weights_to_bytes(weights: dict[str, np.ndarray]) -> bytes:
+    """Named arrays as safetensors; a type that safetensors lacks goes as its bytes with the type in the name's metadata."""
+    from safetensors.numpy import save
+
+    plain: dict[str, np.ndarray] = {}
+    notes: dict[str, str] = {}
+    for name, array in weights.items():
+        if array.dtype == object:
+            joined = "\0".join(str(item) for item in array.ravel())
+            plain[name] = np.frombuffer(joined.encode(), np.uint8)
+            notes[name] = f"string {list(array.shape)}"
+        elif array.dtype.name in ("bfloat16", "int4", "uint4"):
+            plain[name] = np.frombuffer(array.tobytes(), np.uint8)
+            notes[name] = f"{array.dtype.name} {list(array.shape)}"
+        else:
+            plain[name] = np.ascontiguousarray(array).reshape(array.shape)
+    return bytes(save(plain, notes or None))
+
+
+def weights_from_bytes(content: bytes, where: str) -> dict[str, np.ndarray]:
+    """The inverse of `weights_to_bytes`; raises `UserError` naming `where` for a damaged file."""
+    import json
+
+    import ml_dtypes
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        weights: dict[str, np.ndarray] = load(content)
+        length = int.from_bytes(content[:8], "little")
+        notes = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+    except (SafetensorError, ValueError) as error:
+        raise UserError(f"not a valid safetensors file: {error}", where=where) from None
+    for name, note in notes.items():
+        kind, _, shape = note.partition(" ")
+        dims = json.loads(shape)
+        raw = weights[name].tobytes()
+        if kind == "string":
+            items = raw.decode().split("\0") if np.prod(dims) else []
+            weights[name] = np.array(items, object).reshape(dims)
+        else:
+            storage = np.dtype(getattr(ml_dtypes, kind))
+            weights[name] = np.frombuffer(raw, storage).reshape(dims)
+    return weights
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write through a temporary file in the same folder and a rename, so that nobody sees half a file."""
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise UserError(f"cannot be written: {error.strerror}", where=str(path)) from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

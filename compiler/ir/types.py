@@ -1,0 +1,199 @@
+"""Types of values: tensors, memory buffers and loop indices."""
+
+import enum
+import math
+from dataclasses import dataclass
+
+import ml_dtypes
+import numpy as np
+
+from .errors import OpError
+
+
+class DType(enum.Enum):
+    """An element type. `B1` is a weight bit that means -1 or +1 (stored as int8)."""
+
+    F64 = "f64"
+    F32 = "f32"
+    F16 = "f16"
+    BF16 = "bf16"
+    I64 = "i64"
+    I32 = "i32"
+    I16 = "i16"
+    I8 = "i8"
+    I4 = "i4"
+    U64 = "u64"
+    U32 = "u32"
+    U16 = "u16"
+    U8 = "u8"
+    U4 = "u4"
+    I1 = "i1"
+    B1 = "b1"
+    STRING = "string"
+
+    def __str__(self) -> str:
+        return self.value
+
+    @property
+    def numpy(self) -> np.dtype[np.generic]:
+        """The numpy type that holds one element."""
+        return _NUMPY[self]
+
+    @property
+    def bits(self) -> int:
+        """Bits of one stored element; packed types count what they pack to."""
+        return _BITS[self]
+
+    @property
+    def is_float(self) -> bool:
+        return self in _FLOATS
+
+    @property
+    def is_integer(self) -> bool:
+        return self.value[0] in "iu" and self is not DType.I1
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """Smallest and largest value of an integer type."""
+        if not self.is_integer:
+            raise OpError(f"{self} is not an integer type")
+        if self.value[0] == "u":
+            return 0, 2**self.bits - 1
+        return -(2 ** (self.bits - 1)), 2 ** (self.bits - 1) - 1
+
+    @staticmethod
+    def of(array: np.ndarray | np.dtype[np.generic]) -> "DType":
+        """The dtype of a numpy array (or of a numpy dtype)."""
+        dtype = array.dtype if isinstance(array, np.ndarray) else array
+        found = _FROM_NUMPY.get(dtype)
+        if found is None:
+            if dtype.kind in "OUS":
+                return DType.STRING
+            raise OpError(f"numpy type {dtype} has no counterpart in the IR")
+        return found
+
+
+_FLOATS = {DType.F64, DType.F32, DType.F16, DType.BF16}
+_NUMPY: dict[DType, np.dtype[np.generic]] = {
+    DType.F64: np.dtype(np.float64),
+    DType.F32: np.dtype(np.float32),
+    DType.F16: np.dtype(np.float16),
+    DType.BF16: np.dtype(ml_dtypes.bfloat16),
+    DType.I64: np.dtype(np.int64),
+    DType.I32: np.dtype(np.int32),
+    DType.I16: np.dtype(np.int16),
+    DType.I8: np.dtype(np.int8),
+    DType.I4: np.dtype(ml_dtypes.int4),
+    DType.U64: np.dtype(np.uint64),
+    DType.U32: np.dtype(np.uint32),
+    DType.U16: np.dtype(np.uint16),
+    DType.U8: np.dtype(np.uint8),
+    DType.U4: np.dtype(ml_dtypes.uint4),
+    DType.I1: np.dtype(np.bool_),
+    DType.B1: np.dtype(np.int8),
+    DType.STRING: np.dtype(object),
+}
+_BITS = {
+    dtype: {DType.I4: 4, DType.U4: 4, DType.B1: 1}.get(dtype, _NUMPY[dtype].itemsize * 8)
+    for dtype in DType
+}
+_FROM_NUMPY = {
+    numpy: dtype for dtype, numpy in _NUMPY.items() if dtype not in (DType.B1, DType.STRING)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """A dimension known only by name, such as a batch size."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"?{self.name}"
+
+
+Dim = int | Symbol
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A dense array: an element type and a shape of integers or symbols."""
+
+    dtype: DType
+    shape: tuple[Dim, ...]
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[{','.join(str(dim) for dim in self.shape)}]"
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """The shape as integers; an `OpError` where a dimension is symbolic."""
+        dims = tuple(dim for dim in self.shape if isinstance(dim, int))
+        if len(dims) != len(self.shape):
+            raise OpError(f"{self} has a symbolic dimension where an integer is needed")
+        return dims
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.dims)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes when stored densely, sub-byte types packed."""
+        return (self.size * self.dtype.bits + 7) // 8
+
+
+class Space(enum.Enum):
+    """The memory that a buffer lies in."""
+
+    DRAM = "dram"
+    SCRATCHPAD = "scratchpad"
+    ACCUMULATOR = "accumulator"
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """A mutable array in a named memory; ops on it declare what they read and write."""
+
+    space: Space
+    dtype: DType
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.space.value}<{self.dtype}[{','.join(map(str, self.shape))}]>"
+
+    @property
+    def nbytes(self) -> int:
+        return (math.prod(self.shape) * self.dtype.bits + 7) // 8
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """A loop's induction variable."""
+
+    def __str__(self) -> str:
+        return "index"
+
+
+Type = Tensor | Buffer | Index
+
+
+@dataclass(frozen=True, slots=True)
+class Quant:
+    """What an integer value stands for: `real = scale * (value - zero)`, per tensor or along `axis`."""
+
+    scale: tuple[float, ...]
+    zero: tuple[int, ...]
+    axis: int | None = None
+
+    def __str__(self) -> str:
+        if self.axis is None:
+            return f"quant({self.scale[0]!r}, {self.zero[0]})"
+        scales = ", ".join(map(repr, self.scale))
+        zeros = ", ".join(map(str, self.zero))
+        return f"quant([{scales}], [{zeros}], {self.axis})"

@@ -1,0 +1,166 @@
+"""Ops that move elements and compute nothing."""
+
+import math
+from typing import Literal
+
+import numpy as np
+
+from mcc.ir import Dim, DType, Op, OpError, Tensor, Value
+
+from .broadcast import broadcast
+
+
+class Reshape(Op, name="reshape"):
+    """The same elements in row-major order under another shape of integers."""
+
+    x: Value
+    shape: tuple[int, ...]
+
+    def infer(self) -> Tensor:
+        x = self.x.tensor
+        if math.prod(self.shape) != x.size:
+            raise OpError(f"x {x} has {x.size} elements, shape {list(self.shape)} another number", "shape")
+        return Tensor(x.dtype, self.shape)
+
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
+        return x.reshape(self.shape)
+
+
+class Transpose(Op, name="transpose"):
+    """Axis i of y is axis perm[i] of x."""
+
+    x: Value
+    perm: tuple[int, ...]
+
+    def infer(self) -> Tensor:
+        x = self.x.tensor
+        if sorted(self.perm) != list(range(x.rank)):
+            raise OpError(f"perm {list(self.perm)} is no permutation of x's {x.rank} axes", "perm")
+        return Tensor(x.dtype, tuple(x.shape[axis] for axis in self.perm))
+
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(x.transpose(self.perm))
+
+
+class Concat(Op, name="concat"):
+    """Operands one after another along `axis` (not negative)."""
+
+    xs: tuple[Value, ...]
+    axis: int
+
+    def infer(self) -> Tensor:
+        if not self.xs:
+            raise OpError("nothing to concatenate", "xs")
+        first = self.xs[0].tensor
+        if not 0 <= self.axis < first.rank:
+            raise OpError(f"axis {self.axis} is outside rank {first.rank}", "axis")
+        total = 0
+        for value in self.xs:
+            other = value.tensor
+            rest = [dim for i, dim in enumerate(other.shape) if i != self.axis]
+            if other.dtype is not first.dtype or rest != [
+                dim for i, dim in enumerate(first.shape) if i != self.axis
+            ]:
+                raise OpError(f"{first} and {other} do not concatenate along axis {self.axis}", "xs")
+            total += other.dims[self.axis]
+        shape: list[Dim] = list(first.shape)
+        shape[self.axis] = total
+        return Tensor(first.dtype, tuple(shape))
+
+    def evaluate(self, xs: tuple[np.ndarray, ...]) -> np.ndarray:
+        return np.concatenate(xs, self.axis)
+
+
+class Slice(Op, name="slice"):
+    """x[starts:stops:steps] on every axis; starts and stops are normalized, steps may be negative.
+
+    A negative step runs from `start` down to, and not including, `stop`, which is -1 for «to the first element».
+    """
+
+    x: Value
+    starts: tuple[int, ...]
+    stops: tuple[int, ...]
+    steps: tuple[int, ...] = ()
+
+    def infer(self) -> Tensor:
+        x = self.x.tensor
+        steps = self.steps or (1,) * x.rank
+        if {len(self.starts), len(self.stops), len(steps)} != {x.rank}:
+            raise OpError(f"starts, stops and steps need {x.rank} numbers each", "starts")
+        if 0 in steps:
+            raise OpError("a step must not be 0", "steps")
+        shape = tuple(
+            len(range(start, stop, step))
+            for start, stop, step in zip(self.starts, self.stops, steps, strict=True)
+        )
+        return Tensor(x.dtype, shape)
+
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
+        steps = self.steps or (1,) * x.ndim
+        index = tuple(
+            slice(start, None if step < 0 and stop < 0 else stop, step)
+            for start, stop, step in zip(self.starts, self.stops, steps, strict=True)
+        )
+        return np.ascontiguousarray(x[index])
+
+
+class Gather(Op, name="gather"):
+    """Slices of x along `axis`, picked by integer indices; a negative index counts from the end."""
+
+    x: Value
+    indices: Value
+    axis: int = 0
+
+    def infer(self) -> Tensor:
+        x, indices = self.x.tensor, self.indices.tensor
+        if indices.dtype not in (DType.I64, DType.I32):
+            raise OpError(f"indices must be i32 or i64, are {indices.dtype}", "indices")
+        if not 0 <= self.axis < x.rank:
+            raise OpError(f"axis {self.axis} is outside rank {x.rank}", "axis")
+        return Tensor(x.dtype, x.shape[: self.axis] + indices.shape + x.shape[self.axis + 1 :])
+
+    def evaluate(self, x: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        return np.take(x, indices, self.axis)
+
+
+class Expand(Op, name="expand"):
+    """x broadcast to at least `shape`, by numpy's rule in both directions."""
+
+    x: Value
+    shape: tuple[int, ...]
+
+    def infer(self) -> Tensor:
+        target = Value(Tensor(self.x.tensor.dtype, self.shape))
+        return Tensor(self.x.tensor.dtype, broadcast(x=self.x, shape=target))
+
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(np.broadcast_to(x, np.broadcast_shapes(x.shape, self.shape)))
+
+
+class Pad(Op, name="pad"):
+    """x with `pads` (begin of every axis, then end of every axis; negative ones crop) and `value` in the border."""
+
+    x: Value
+    pads: tuple[int, ...]
+    value: float = 0.0
+    mode: Literal["constant", "reflect", "edge"] = "constant"
+
+    def infer(self) -> Tensor:
+        x = self.x.tensor
+        if len(self.pads) != 2 * x.rank:
+            raise OpError(f"pads has {len(self.pads)} numbers, {2 * x.rank} are needed", "pads")
+        dims = [d + self.pads[i] + self.pads[x.rank + i] for i, d in enumerate(x.dims)]
+        if min(dims, default=0) < 0:
+            raise OpError("pads crop more than there is", "pads")
+        return Tensor(x.dtype, tuple(dims))
+
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
+        pairs = [(self.pads[i], self.pads[x.ndim + i]) for i in range(x.ndim)]
+        crop = tuple(
+            slice(max(0, -before), size - max(0, -after))
+            for (before, after), size in zip(pairs, x.shape, strict=True)
+        )
+        widths = [(max(0, before), max(0, after)) for before, after in pairs]
+        if self.mode == "constant":
+            return np.pad(x[crop], widths, constant_values=x.dtype.type(self.value))
+        return np.pad(x[crop], widths, mode=self.mode)

@@ -1,0 +1,57 @@
+"""What a pass is: a named, frozen set of options and a change to a module."""
+
+from dataclasses import dataclass, fields
+from typing import ClassVar, Self, dataclass_transform
+
+from mcc.ir import Module, RewriteReport, Rule, UserError, apply_rules, known_names
+
+PASSES: dict[str, type["Pass"]] = {}
+"""Every pass class by its name on the command line."""
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+class Pass:
+    """One step of the compiler. A subclass's annotated fields are its options; most only list `rules`.
+
+    A pass that is not a set of rules overrides `run`. A module verifies before and after a pass, not during it.
+    """
+
+    name: ClassVar[str] = ""
+    rules: ClassVar[tuple[Rule, ...]] = ()
+
+    def __init_subclass__(cls, name: str = "") -> None:
+        super().__init_subclass__()
+        dataclass(frozen=True, kw_only=True)(cls)
+        if name:
+            if name in PASSES:
+                raise TypeError(f"two passes are called {name!r}")
+            cls.name = name
+            PASSES[name] = cls
+
+    def run(self, module: Module, report: RewriteReport) -> Module:
+        """Change the module, in place or into a new one, and return it; `report` collects what was done and why not."""
+        outcome = apply_rules(module, self.rules)
+        report.fired.update(outcome.fired)
+        report.declined.extend(outcome.declined)
+        return module
+
+    def __str__(self) -> str:
+        """The pass with the options that differ from their defaults, as a pipeline spells it."""
+        from .spec import format_pass
+
+        return format_pass(self)
+
+    @classmethod
+    def option_names(cls) -> tuple[str, ...]:
+        return tuple(field.name for field in fields(cls))  # type: ignore[arg-type]
+
+
+def pass_named(name: str) -> type[Pass]:
+    """The pass class of that name; `UserError` listing the known ones."""
+    found = PASSES.get(name)
+    if found is None:
+        raise UserError(f"unknown pass {name!r}", remedy=known_names(PASSES))
+    return found
+
+
+__all__ = ["PASSES", "Pass", "Self", "pass_named"]
