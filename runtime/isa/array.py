@@ -1,0 +1,127 @@
+"""The systolic array: preload names the weights and the destination, compute does the product."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .configure import Refusals
+from .encoding import Columns, Instruction, integer, local_address
+from .locals import ACCUMULATOR_BIT, GARBAGE, accumulates, row_of
+from .moves import refuse_odd_local
+
+if TYPE_CHECKING:
+    from mcc.runtime.target import Accelerator
+
+    from .state import State
+
+
+class Preload(Instruction, mnemonic="preload", funct7=6):
+    """Names the weights B and the destination C of the next compute.
+
+    Every compute needs one before it.
+    """
+
+    local: int = local_address("rs1", 31, 0, default=GARBAGE)
+    """B in the scratchpad, row k holding its row k.
+
+    `none` keeps the weights in the array (with compute_kept).
+    """
+    cols: int = integer("rs1", 47, 32, default=0)
+    rows: int = integer("rs1", 63, 48, default=0)
+    destination: int = local_address("rs2", 31, 0, default=GARBAGE)
+    """C in the accumulator; `none` discards."""
+    destination_cols: int = integer("rs2", 47, 32, default=0)
+    destination_rows: int = integer("rs2", 63, 48, default=0)
+
+    def execute(self, state: "State") -> None:
+        state.preload = (self.local, self.cols, self.rows)
+        state.destination = (self.destination, self.destination_cols, self.destination_rows)
+
+    @classmethod
+    def limits(cls, fields: Columns, machine: "Accelerator") -> Refusals:
+        for name in ("cols", "rows", "destination_cols", "destination_rows"):
+            yield fields[name] > machine.dim, f"{name} must be at most {machine.dim}"
+        source = fields["local"].astype(np.int64)
+        in_acc = source >> ACCUMULATOR_BIT & 1 == 1
+        yield (
+            (source != GARBAGE) & (in_acc | refuse_odd_local(source)),
+            "weights must come from a row of the scratchpad",
+        )
+        target = fields["destination"].astype(np.int64)
+        in_acc = target >> ACCUMULATOR_BIT & 1 == 1
+        yield (
+            (target != GARBAGE) & (~in_acc | refuse_odd_local(target)),
+            "results must go to a row of the accumulator",
+        )
+
+
+class _Compute(Instruction, mnemonic="", funct7=-1):
+    """What both computes share."""
+
+    local: int = local_address("rs1", 31, 0, default=0)
+    """A in the scratchpad; row i of the product comes from row `local + i * a_stride`."""
+    cols: int = integer("rs1", 47, 32, default=0)
+    rows: int = integer("rs1", 63, 48, default=0)
+    bias: int = local_address("rs2", 31, 0, default=GARBAGE)
+    """D; always `none` in the portable subset."""
+    bias_cols: int = integer("rs2", 47, 32, default=0)
+    bias_rows: int = integer("rs2", 63, 48, default=0)
+
+    def _multiply(self, state: "State") -> None:
+        destination, cols, rows = state.destination
+        state.preload = state.destination = (GARBAGE, 0, 0)
+        if destination == GARBAGE:
+            return
+        left = np.zeros((state.dim, state.dim), np.int32)
+        for i in range(self.rows):
+            source = row_of(self.local) + i * state.execute.a_stride
+            left[i, : self.cols] = state.scratchpad[source, : self.cols]
+        if state.execute.transpose_a:
+            left = left.T.copy()
+        product = left @ state.weights.astype(np.int32)
+        for i in range(rows):
+            target = row_of(destination) + i * state.execute.c_stride
+            if accumulates(destination):
+                state.accumulator[target, :cols] += product[i, :cols]  # wraps around
+            else:
+                state.accumulator[target, :cols] = product[i, :cols]
+
+    @classmethod
+    def limits(cls, fields: Columns, machine: "Accelerator") -> Refusals:
+        for name in ("cols", "rows"):
+            yield (
+                (fields[name] > machine.dim) | (fields[name] < 1),
+                f"{name} must be 1 to {machine.dim}",
+            )
+        source = fields["local"].astype(np.int64)
+        in_acc = source >> ACCUMULATOR_BIT & 1 == 1
+        yield (
+            in_acc | (source == GARBAGE) | refuse_odd_local(source),
+            "A must come from a row of the scratchpad",
+        )
+        yield fields["bias"] != GARBAGE, "D must be none; move a bias into the accumulator instead"
+
+
+class ComputePreloaded(_Compute, mnemonic="compute_new", funct7=4):
+    """Loads the preloaded weights; then C = A * B, or C += A * B where C's address accumulates.
+
+    Rows and columns of A and B that are not given count as zeros. The sum wraps around in int32.
+    """
+
+    def execute(self, state: "State") -> None:
+        source, cols, rows = state.preload
+        weights = np.zeros_like(state.weights)
+        if source != GARBAGE:
+            given = state.scratchpad[row_of(source) : row_of(source) + rows, :cols]
+            weights[:rows, :cols] = given
+        if state.execute.transpose_b:
+            weights = weights.T.copy()
+        state.weights = weights
+        self._multiply(state)
+
+
+class ComputeKept(_Compute, mnemonic="compute_kept", funct7=5):
+    """The same with the weights that are in the array already (COMPUTE_ACCUMULATED)."""
+
+    def execute(self, state: "State") -> None:
+        self._multiply(state)

@@ -1,0 +1,303 @@
+"""What a machine is: a frozen record, read from a TOML file and from nowhere else.
+
+Every number of a machine that the simulator, the cycle model, the scheduler and the emitter need
+stands in `targets/*.toml` (or a user's own file). Each field here states its unit.
+"""
+
+import tomllib
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, Self, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from mcc.ir import UserError
+
+EXTENSIONS: dict[str, str] = {
+    "per_channel": "a table of float32 multipliers, one per output column, at move-out",
+    "zero_point": "output zero point and clamp at move-out, pad byte for moves-in and pooling",
+    "lut": "a 256-byte table applied at move-out",
+    "pool": "max and average pooling with windows up to 15 at move-out",
+    "move_out_scratchpad": "move-out into scratchpad rows instead of DRAM",
+}
+"""The extensions that a target may list, each with what it adds to the portable instruction set."""
+
+_FOLDER = Path(__file__).parent / "targets"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Host(_Record):
+    """The core that runs the host part and, on an accelerator, issues its commands."""
+
+    isa: str = "native"
+    """RISC-V isa string (`rv64gc`), or `native` for the machine that compiles."""
+    triple: str = ""
+    """LLVM triple to compile for; empty means this machine."""
+    cpu: str = ""
+    """LLVM name of the processor; empty means this machine's."""
+    features: tuple[str, ...] = ()
+    """LLVM features, such as `+avx2`."""
+    clock_mhz: float = Field(default=0.0, ge=0)
+    """Clock in MHz; 0 means unknown, and times are then reported in cycles only."""
+    fpu: bool = True
+    """Whether float32 arithmetic is in hardware."""
+    cycles_per_command: float = Field(default=7.0, gt=0)
+    """Cycles between two commands issued from a compiled loop."""
+
+    @field_validator("features", mode="before")
+    @classmethod
+    def _features_from_a_toml_array(cls, value: object) -> object:
+        return _tuple_from_list(value)
+
+
+class Memory(_Record):
+    """A banked on-chip memory, addressed by row across all banks."""
+
+    banks: int = Field(gt=0)
+    rows: int = Field(gt=0)
+    """Rows of one bank."""
+    row_bytes: int = Field(gt=0)
+    """Bytes of one row."""
+
+    @property
+    def total_rows(self) -> int:
+        return self.banks * self.rows
+
+    @property
+    def total_bytes(self) -> int:
+        return self.total_rows * self.row_bytes
+
+
+class Dma(_Record):
+    """The path between DRAM and the accelerator's memories."""
+
+    beat_bytes: int = Field(gt=0)
+    """Bytes of one bus beat; a beat takes a cycle."""
+    request_bytes: int = Field(gt=0)
+    """Bytes of the largest aligned request."""
+    requests_in_flight: int = Field(gt=0)
+    """Read requests that may be outstanding."""
+    dram_latency: int = Field(ge=0)
+    """Cycles from a request accepted by DRAM to its first data."""
+    dram_bytes_per_cycle: float = Field(gt=0)
+    """Bytes DRAM delivers in a cycle, in whole cache lines."""
+    l2_bytes: int = Field(ge=0)
+    """Bytes of the cache between DRAM and the accelerator; 0 means none."""
+    l2_ways: int = Field(gt=0)
+    l2_line_bytes: int = Field(gt=0)
+
+
+class Queues(_Record):
+    """Entries of the reservation station, by class, and of the queues before it."""
+
+    load: int = Field(gt=0)
+    execute: int = Field(gt=0)
+    store: int = Field(gt=0)
+    front: int = Field(gt=0)
+    """Commands between host and reservation station; the host runs at most this far ahead."""
+
+
+class Timing(_Record):
+    """Latencies and costs, in cycles unless a field says otherwise."""
+
+    accept_to_allocate: int = Field(ge=0)
+    """From the host's issue of a command to its entry in the reservation station."""
+    allocate_to_issue: int = Field(ge=0)
+    """From there to its unit, when nothing blocks."""
+    fence_idle: int = Field(ge=0)
+    """A fence with nothing pending."""
+    fence_after_done: int = Field(ge=0)
+    """From the last load's or compute's completion to the end of a fence."""
+    fence_after_store: int = Field(ge=0)
+    """From the last store's completion to the end of a fence (write acknowledgement)."""
+    load_latency: int = Field(ge=0)
+    """From a load's issue to its first row, on a cache hit, less one beat."""
+    load_zero_latency: int = Field(ge=0)
+    """The same for a load that fills with the pad byte."""
+    load_miss_latency: int = Field(ge=0)
+    """Added to `dma.dram_latency` when a load misses in the cache."""
+    load_command_gap: float = Field(ge=0)
+    """Least cycles from one load to the next."""
+    load_unaligned_beats: float = Field(ge=0)
+    """Extra beats of a 48-byte row, and of a 64-byte row that is not aligned."""
+    load_accumulate_row: float = Field(ge=0)
+    """Per row of an int8 load that accumulates."""
+    compute_kept_latency: int = Field(ge=0)
+    """From issue to completion of a compute with kept weights, less its rows."""
+    compute_new_latency: int = Field(ge=0)
+    """From issue to completion of a compute with new weights."""
+    compute_write_latency: int = Field(ge=0)
+    """From a compute's completion to its results in the accumulator."""
+    compute_minimum: float = Field(ge=0)
+    """Least cycles from one compute to the next."""
+    transpose: int = Field(ge=0)
+    """Added by transposed weights."""
+    store_latency: int = Field(ge=0)
+    """From a store's issue to its completion, less its rows' cost."""
+    store_row: tuple[float, ...] = Field(min_length=4, max_length=4)
+    """Per row of up to 16, 32, 48 and 64 bytes."""
+    store_unaligned_row: float = Field(ge=0)
+    """Per row of up to 16 bytes that crosses a 16-byte boundary."""
+    store_pool_element: float = Field(ge=0)
+    """Per element of a pooling window, `dim` channels at a time."""
+    store_scratchpad_row: float = Field(ge=0)
+    """Per row moved out to the scratchpad."""
+    store_scratchpad_latency: int = Field(ge=0)
+    """Length of the scaling pipe before the first such row."""
+    store_starved_factor: float = Field(ge=1)
+    """How much slower a store reads the accumulator bank that computes write."""
+    extension_latency: int = Field(ge=0)
+    """Added to a move-out's latency by per_channel, zero_point and lut."""
+
+    @field_validator("store_row", mode="before")
+    @classmethod
+    def _store_row_from_a_toml_array(cls, value: object) -> object:
+        return _tuple_from_list(value)
+
+
+class Accelerator(_Record):
+    """A systolic array with its memories, in Gemmini's instruction set."""
+
+    attachment: Literal["rocc", "mmio"]
+    """How commands reach it: RISC-V custom instructions, or stores to mapped registers."""
+    dim: int = Field(gt=0, le=64)
+    """Rows and columns of the array, and elements of a memory row."""
+    extensions: tuple[str, ...] = ()
+    max_move_bytes: int = Field(gt=0)
+    """Bytes of one row of a move between DRAM and a memory."""
+    scale_rows: int = Field(default=0, ge=0)
+    """Rows of the per-channel table, each of `dim` float32 (extension per_channel)."""
+    tables: int = Field(default=0, ge=0)
+    """Tables of 256 bytes (extension lut)."""
+    scratchpad: Memory
+    accumulator: Memory
+    dma: Dma
+    queues: Queues
+    timing: Timing
+
+    @field_validator("extensions", mode="before")
+    @classmethod
+    def _extensions_from_a_toml_array(cls, value: object) -> object:
+        return _tuple_from_list(value)
+
+    @field_validator("extensions")
+    @classmethod
+    def _extensions_are_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in EXTENSIONS:
+                raise ValueError(f"unknown extension {name!r}; known: {', '.join(EXTENSIONS)}")
+        return value
+
+    @model_validator(mode="after")
+    def _sizes_agree(self) -> Self:
+        if self.scratchpad.row_bytes != self.dim:
+            raise ValueError(f"scratchpad.row_bytes must be dim ({self.dim}), one byte an element")
+        if self.accumulator.row_bytes != 4 * self.dim:
+            raise ValueError(f"accumulator.row_bytes must be 4 * dim ({4 * self.dim})")
+        if self.max_move_bytes % self.dim:
+            raise ValueError(f"max_move_bytes must be a multiple of dim ({self.dim})")
+        if "per_channel" in self.extensions and not self.scale_rows:
+            raise ValueError("extension per_channel needs scale_rows")
+        if "lut" in self.extensions and not self.tables:
+            raise ValueError("extension lut needs tables")
+        return self
+
+
+class Target(_Record):
+    """A machine to compile for. `load_target` reads one; a compiled artifact carries it."""
+
+    name: str = Field(min_length=1)
+    backend: Literal["cpu", "riscv_accel"]
+    description: str = ""
+    host: Host = Host()
+    accelerator: Accelerator | None = None
+
+    @model_validator(mode="after")
+    def _backend_has_its_machine(self) -> Self:
+        if (self.backend == "riscv_accel") != (self.accelerator is not None):
+            raise ValueError(
+                "backend riscv_accel needs a section [accelerator], and only it may have one"
+            )
+        return self
+
+    @property
+    def machine(self) -> Accelerator:
+        """The accelerator. A `UserError` where the target has none."""
+        if self.accelerator is None:
+            raise UserError(
+                f"target {self.name} has no accelerator", remedy="Use --target riscv-accel."
+            )
+        return self.accelerator
+
+    @cached_property
+    def extensions(self) -> frozenset[str]:
+        return frozenset(self.accelerator.extensions if self.accelerator else ())
+
+    def has(self, extension: str) -> bool:
+        """Whether the accelerator has `extension`, one of `EXTENSIONS`."""
+        if extension not in EXTENSIONS:
+            raise KeyError(f"unknown extension {extension!r}; known: {', '.join(EXTENSIONS)}")
+        return extension in self.extensions
+
+    def to_dict(self) -> dict[str, object]:
+        """The record as plain values, for JSON."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_dict(cls, record: object, *, where: str = "") -> Self:
+        """The inverse of `to_dict`. `where` names the file in a `UserError`."""
+        try:
+            return cls.model_validate(record)
+        except ValidationError as error:
+            raise _explain(error, where) from None
+
+
+def target_names() -> list[str]:
+    """Names of the targets that ship with mcc, sorted."""
+    return sorted(path.stem for path in _FOLDER.glob("*.toml"))
+
+
+def load_target(name_or_path: str | Path) -> Target:
+    """The target of that name, or the one in that TOML file (anything with a slash or `.toml`)."""
+    text = str(name_or_path)
+    is_path = isinstance(name_or_path, Path) or "/" in text or text.endswith(".toml")
+    if not is_path and text not in target_names():
+        raise UserError(
+            f"unknown target {text!r}; known: {', '.join(target_names())}",
+            remedy="Give one of these, or the path of a target file (machine.toml).",
+        )
+    path = Path(text) if is_path else _FOLDER / f"{text}.toml"
+    try:
+        record = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"cannot read the target file: {error.strerror}",
+            where=str(path),
+            remedy=f"Shipped targets: {', '.join(target_names())}.",
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"not a TOML file: {error}", where=str(path)) from None
+    return Target.from_dict(record, where=str(path))
+
+
+def _tuple_from_list(value: object) -> object:
+    # Strict validation keeps "16" from passing as 16, but would refuse TOML's arrays for tuples.
+    if not isinstance(value, list):
+        return value
+    return tuple(cast("list[object]", value))
+
+
+def _explain(error: ValidationError, where: str) -> UserError:
+    lines: list[str] = []
+    for detail in error.errors(include_url=False):
+        field = ".".join(str(part) for part in detail["loc"])
+        message = detail["msg"].removeprefix("Value error, ")
+        lines.append(f"{field}: {message}" if field else message)
+    return UserError(
+        "; ".join(lines),
+        where=where,
+        remedy="Fields and units: docs/accelerator.md, and the shipped target files.",
+    )
