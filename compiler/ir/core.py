@@ -211,9 +211,7 @@ class Region:
 
     def __init__(self, types: Sequence[Type] = (), names: Sequence[str] = ()) -> None:
         padded = [*names, *[""] * (len(types) - len(names))]
-        self.args = tuple(
-            Value(type, self, name) for type, name in zip(types, padded, strict=True)
-        )
+        self.args = tuple(Value(type, self, name) for type, name in zip(types, padded, strict=True))
         self.parent: Op | Module | None = None
         self.first: Op | None = None
         self.last: Op | None = None

@@ -60,7 +60,9 @@ def check_feeds(module: Module, feeds: Mapping[str, np.ndarray]) -> None:
 
 def check_array(what: str, array: np.ndarray, type: Tensor, symbols: dict[Symbol, int]) -> None:
     """Hold an array against a type; symbols must mean the same integer everywhere."""
-    if type.dtype.numpy != array.dtype and not (array.dtype.kind in "OUS" and type.dtype.value == "string"):
+    if type.dtype.numpy != array.dtype and not (
+        array.dtype.kind in "OUS" and type.dtype.value == "string"
+    ):
         raise UserError(f"{what} has dtype {array.dtype}, the model expects {type}")
     shape = tuple(
         symbols.setdefault(dim, size) if isinstance(dim, Symbol) else dim

@@ -64,7 +64,9 @@ class _Failure(Exception):
         self.token = token
 
 
-def parse(text: str, weights: Mapping[str, np.ndarray] | None = None, *, source: str = "<text>") -> Module:
+def parse(
+    text: str, weights: Mapping[str, np.ndarray] | None = None, *, source: str = "<text>"
+) -> Module:
     """Read a module.
 
     Args:
@@ -349,7 +351,11 @@ class _Builder:
             case "STRING":
                 return json.loads(text)
             case "NUMBER":
-                return float(text) if any(mark in text for mark in ".eE") and text[:2] != "0x" else int(text, 0)
+                return (
+                    float(text)
+                    if any(mark in text for mark in ".eE") and text[:2] != "0x"
+                    else int(text, 0)
+                )
             case "WORD_NUMBER":
                 return float(text)
             case "DTYPE":

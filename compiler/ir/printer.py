@@ -152,7 +152,9 @@ def _format(op: Op, names: Names) -> FormattedOp:
         if field.kind is Kind.REGION:
             continue
         value = op.__dict__[field.name]
-        if value is field.default or (field.default == value and type(field.default) is type(value)):
+        if value is field.default or (
+            field.default == value and type(field.default) is type(value)
+        ):
             continue
         shown = _field_text(op, value, names)
         keyword = field.kind is not Kind.OPERAND and not (

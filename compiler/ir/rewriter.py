@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from .builtin import Constant
-from .core import Module, Op, Region, Value, attach, detach, set_nodes, swap_operand
+from .core import Module, Op, Value, attach, detach, set_nodes, swap_operand
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,9 @@ class Rewriter:
     def __init__(self, module: Module) -> None:
         self.module = module
 
-    def insert_before(self, anchor: Op, values: Iterable[Value], nodes: Sequence[str] = ()) -> list[Op]:
+    def insert_before(
+        self, anchor: Op, values: Iterable[Value], nodes: Sequence[str] = ()
+    ) -> list[Op]:
         """Attach the detached ops that define `values`, and those they need, before `anchor`."""
         fresh = _detached(values)
         region = anchor.region
@@ -53,7 +55,9 @@ class Rewriter:
         """Put `values` in the place of an op's results, and remove what thereby dies; returns the new ops."""
         given = values if isinstance(values, tuple) else (values,)
         if len(given) != len(op.results):
-            raise RuntimeError(f"{op.op_name} has {len(op.results)} results, {len(given)} were given")
+            raise RuntimeError(
+                f"{op.op_name} has {len(op.results)} results, {len(given)} were given"
+            )
         for old, new in zip(op.results, given, strict=True):
             if old.type != new.type:
                 raise RuntimeError(f"a {old.type} of {op.op_name} cannot become a {new.type}")
@@ -64,7 +68,9 @@ class Rewriter:
         heir = given[0].op if given else None
         if heir is not None and not isinstance(heir, Constant):
             inherited = [node for gone in reversed(dead) for node in gone.nodes]
-            set_nodes(heir, [*heir.nodes, *inherited] if heir not in fresh else [*inherited, *heir.nodes])
+            set_nodes(
+                heir, [*heir.nodes, *inherited] if heir not in fresh else [*inherited, *heir.nodes]
+            )
         return fresh
 
     def erase(self, op: Op) -> None:
@@ -150,7 +156,9 @@ def _detached(values: Iterable[Value]) -> list[Op]:
             continue
         if op not in state:
             state[op] = False
-            stack.extend(v.op for v in reversed(op.operands) if v.op is not None and v.op not in state)
+            stack.extend(
+                v.op for v in reversed(op.operands) if v.op is not None and v.op not in state
+            )
         else:
             state[op] = True
             order.append(op)
@@ -164,7 +172,9 @@ def _accepted(rule: Rule) -> tuple[type[Op], ...]:
     annotation: object = parameters[0].annotation if parameters else None
     if isinstance(annotation, str):
         annotation = typing.get_type_hints(rule)[parameters[0].name]
-    options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    options = (
+        typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    )
     classes = tuple(item for item in options if isinstance(item, type) and issubclass(item, Op))
     if not classes or len(classes) != len(options):
         raise TypeError(f"rule {rule} must annotate its first parameter with op classes")

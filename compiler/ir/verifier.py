@@ -81,4 +81,6 @@ def _verify_op(op: Op, region: Region, defined: set[Value]) -> None:
     for value in op.results:
         rank = value.type.rank if isinstance(value.type, Tensor) else None
         if value.axes is not None and sorted(value.axes) != list(range(rank or 0)):
-            raise VerifyError(f"{op.op_name}: axes{value.axes} is no permutation\n{with_caret(op, None)}")
+            raise VerifyError(
+                f"{op.op_name}: axes{value.axes} is no permutation\n{with_caret(op, None)}"
+            )

@@ -25,6 +25,7 @@ def same_dtype(**operands: Value) -> Tensor:
     for name, value in rest:
         if value.tensor.dtype is not head.tensor.dtype:
             raise OpError(
-                f"{first} is {head.tensor.dtype}, {name} is {value.tensor.dtype}; they must agree", name
+                f"{first} is {head.tensor.dtype}, {name} is {value.tensor.dtype}; they must agree",
+                name,
             )
     return Tensor(head.tensor.dtype, broadcast(**operands))

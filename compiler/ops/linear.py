@@ -68,7 +68,8 @@ class Conv(Op, name="conv"):
         channels, outputs = x.shape[channel], w.dims[0]
         if channels != w.dims[1] * self.groups:
             raise OpError(
-                f"x has {channels} channels, w expects {w.dims[1] * self.groups} (groups={self.groups})", "w"
+                f"x has {channels} channels, w expects {w.dims[1] * self.groups} (groups={self.groups})",
+                "w",
             )
         if outputs % self.groups:
             raise OpError(f"{outputs} output channels do not divide into {self.groups} groups", "w")
@@ -123,7 +124,9 @@ class Conv(Op, name="conv"):
         if per_group == 1 and out_group == 1:
             letters = "abcdefg"[:rank]
             taps = "uvwxyz"[:rank]
-            y = np.einsum(f"nm{letters}{taps},m{taps}->nm{letters}", views, w[:, 0]).reshape(y.shape)
+            y = np.einsum(f"nm{letters}{taps},m{taps}->nm{letters}", views, w[:, 0]).reshape(
+                y.shape
+            )
         else:
             for g in range(self.groups):
                 part = views[:, g * per_group : (g + 1) * per_group].transpose(axes)

@@ -115,7 +115,9 @@ class SumPool(Pool, name="sum_pool"):
 
     def evaluate(self, x: np.ndarray) -> np.ndarray:
         shifted = x.astype(np.int32) - np.int32(self.zero)
-        return from_nchw(self.windows_of(shifted, 0).sum(self.window_axes(), dtype=np.int32), self.layout)
+        return from_nchw(
+            self.windows_of(shifted, 0).sum(self.window_axes(), dtype=np.int32), self.layout
+        )
 
 
 def global_kernel(x: Value, layout: Layout = "nchw") -> tuple[int, ...]:

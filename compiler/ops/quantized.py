@@ -137,8 +137,12 @@ class QAdd(Op, name="qadd"):
         return Tensor(self.dtype, broadcast(a=self.a, b=self.b))
 
     def evaluate(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        left = (a.astype(np.int32) - np.int32(self.a_zero)).astype(np.float32) * np.float32(self.a_scale)
-        right = (b.astype(np.int32) - np.int32(self.b_zero)).astype(np.float32) * np.float32(self.b_scale)
+        left = (a.astype(np.int32) - np.int32(self.a_zero)).astype(np.float32) * np.float32(
+            self.a_scale
+        )
+        right = (b.astype(np.int32) - np.int32(self.b_zero)).astype(np.float32) * np.float32(
+            self.b_scale
+        )
         shifted = np.rint(left + right).astype(np.float64) + self.zero
         return saturate(shifted, self.lo, self.hi, self.dtype.numpy)
 

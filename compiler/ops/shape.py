@@ -19,7 +19,9 @@ class Reshape(Op, name="reshape"):
     def infer(self) -> Tensor:
         x = self.x.tensor
         if math.prod(self.shape) != x.size:
-            raise OpError(f"x {x} has {x.size} elements, shape {list(self.shape)} another number", "shape")
+            raise OpError(
+                f"x {x} has {x.size} elements, shape {list(self.shape)} another number", "shape"
+            )
         return Tensor(x.dtype, self.shape)
 
     def evaluate(self, x: np.ndarray) -> np.ndarray:
@@ -61,7 +63,9 @@ class Concat(Op, name="concat"):
             if other.dtype is not first.dtype or rest != [
                 dim for i, dim in enumerate(first.shape) if i != self.axis
             ]:
-                raise OpError(f"{first} and {other} do not concatenate along axis {self.axis}", "xs")
+                raise OpError(
+                    f"{first} and {other} do not concatenate along axis {self.axis}", "xs"
+                )
             total += other.dims[self.axis]
         shape: list[Dim] = list(first.shape)
         shape[self.axis] = total

@@ -26,7 +26,9 @@ def output_extent(
     """Windows along one axis (ONNX operator specification, MaxPool): a window that starts in the end padding is dropped."""
     room = size + before + after - (dilation * (kernel - 1) + 1)
     if room < 0:
-        raise OpError(f"a window of {dilation * (kernel - 1) + 1} does not fit into {size}+{before}+{after}")
+        raise OpError(
+            f"a window of {dilation * (kernel - 1) + 1} does not fit into {size}+{before}+{after}"
+        )
     steps = -(-room // stride) if ceil else room // stride
     if ceil and steps * stride >= size + before:
         steps -= 1
