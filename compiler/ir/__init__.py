@@ -10,11 +10,12 @@ from .files import load_module, save_module
 from .parser import parse
 from .printer import Printed, format_op, print_module, with_caret
 from .rewriter import Because, Rewriter, RewriteReport, Rule, apply_rules
-from .types import Buffer, Dim, DType, Index, Quant, Space, Symbol, Tensor, Type
+from .types import Array, Buffer, Dim, DType, Index, Quant, Space, Symbol, Tensor, Type
 from .verifier import VerifyError, verify
 
 __all__ = [
     "OPS",
+    "Array",
     "Because",
     "Buffer",
     "Constant",

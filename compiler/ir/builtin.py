@@ -4,7 +4,7 @@ import numpy as np
 
 from .core import Op, Value
 from .data import Data
-from .types import DType, Tensor
+from .types import Array, DType, Tensor
 
 
 class Constant(Op, name="constant"):
@@ -16,7 +16,7 @@ class Constant(Op, name="constant"):
     def infer(self) -> Tensor:
         return Tensor(self.dtype or DType.of(self.data.array), self.data.array.shape)
 
-    def evaluate(self) -> np.ndarray:
+    def evaluate(self) -> Array:
         return self.data.array
 
 
@@ -29,14 +29,14 @@ class Yield(Op, name="yield"):
         return ()
 
 
-def constant(array: np.ndarray, name: str = "") -> Constant:
+def constant(array: Array, name: str = "") -> Constant:
     """A detached `Constant` whose value carries `name`."""
     op = Constant(Data(np.asarray(array), name))
     op.results[0].name = name
     return op
 
 
-def constant_of(value: Value | None) -> np.ndarray | None:
+def constant_of(value: Value | None) -> Array | None:
     """The array behind a value that a `Constant` defines, else None."""
     if value is not None and isinstance(value.op, Constant):
         return value.op.data.array

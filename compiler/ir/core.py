@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, ClassVar, dataclass_transform
 
 from .errors import OpError
 from .fields import MISSING, Field, Kind, read_fields
-from .types import Quant, Space, Tensor, Type
+from .types import Array, Quant, Space, Tensor, Type
 
 if TYPE_CHECKING:
-    import numpy as np
+    pass
 
 
 class Value:
@@ -294,7 +294,7 @@ class Module:
         return print_module(self).text
 
 
-def same_arrays(left: "Mapping[str, np.ndarray]", right: "Mapping[str, np.ndarray]") -> bool:
+def same_arrays(left: "Mapping[str, Array]", right: "Mapping[str, Array]") -> bool:
     """Whether two tables hold the same names, dtypes, shapes and bytes."""
     return left.keys() == right.keys() and all(
         left[name].dtype == right[name].dtype

@@ -5,11 +5,13 @@ from functools import cached_property
 
 import numpy as np
 
+from .types import Array
+
 
 class Data:
     """A read-only numpy array with a name for the text form; equality is by dtype, shape and bytes."""
 
-    def __init__(self, array: np.ndarray, name: str = "") -> None:
+    def __init__(self, array: Array, name: str = "") -> None:
         frozen = np.ascontiguousarray(array).reshape(array.shape)
         if frozen.flags.writeable:
             # A view keeps the caller's own array writable, and this one not.

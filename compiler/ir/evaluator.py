@@ -8,19 +8,19 @@ from .builtin import Yield
 from .core import Module, Op, Region, Value
 from .errors import UserError, known_names
 from .fields import Kind
-from .types import Buffer, Symbol, Tensor
+from .types import Array, Buffer, Symbol, Tensor
 
-Observer = Callable[[Value, np.ndarray], None]
+Observer = Callable[[Value, Array], None]
 Handler = Callable[..., object]
 """`handler(op, *operands)`: executes an op in the place of its own `evaluate`."""
 
 
 def evaluate(
     module: Module,
-    feeds: Mapping[str, np.ndarray],
+    feeds: Mapping[str, Array],
     observe: Observer | None = None,
     handlers: Mapping[type[Op], Handler] | None = None,
-) -> dict[str, np.ndarray]:
+) -> dict[str, Array]:
     """Run a module on numpy arrays.
 
     Args:
@@ -43,7 +43,7 @@ def evaluate(
     return dict(zip(module.output_names, outputs, strict=True))
 
 
-def check_feeds(module: Module, feeds: Mapping[str, np.ndarray]) -> None:
+def check_feeds(module: Module, feeds: Mapping[str, Array]) -> None:
     """Hold the feeds against the module's inputs: names, dtypes, shapes."""
     inputs = {value.name: value for value in module.inputs}
     for name in feeds:
@@ -58,7 +58,7 @@ def check_feeds(module: Module, feeds: Mapping[str, np.ndarray]) -> None:
         check_array(f"input {name!r}", np.asarray(feeds[name]), value.tensor, symbols)
 
 
-def check_array(what: str, array: np.ndarray, type: Tensor, symbols: dict[Symbol, int]) -> None:
+def check_array(what: str, array: Array, type: Tensor, symbols: dict[Symbol, int]) -> None:
     """Hold an array against a type; symbols must mean the same integer everywhere."""
     if type.dtype.numpy != array.dtype and not (
         array.dtype.kind in "OUS" and type.dtype.value == "string"
@@ -74,11 +74,11 @@ def check_array(what: str, array: np.ndarray, type: Tensor, symbols: dict[Symbol
 
 def _run(
     region: Region,
-    arguments: list[np.ndarray],
-    outer: dict[Value, np.ndarray],
+    arguments: list[Array],
+    outer: dict[Value, Array],
     observe: Observer | None,
     handlers: Mapping[type[Op], Handler],
-) -> tuple[np.ndarray, ...]:
+) -> tuple[Array, ...]:
     """Evaluate one region; a nested one sees the outer values."""
     scope = dict(outer)
     left: dict[Value, int] = {}
@@ -113,8 +113,8 @@ def _uses(value: Value) -> int:
 
 
 def _results(
-    op: Op, scope: dict[Value, np.ndarray], handlers: Mapping[type[Op], Handler]
-) -> tuple[np.ndarray, ...]:
+    op: Op, scope: dict[Value, Array], handlers: Mapping[type[Op], Handler]
+) -> tuple[Array, ...]:
     arguments: list[object] = []
     for field in op.spec_fields:
         item = op.__dict__[field.name]

@@ -10,6 +10,7 @@ from .core import Module
 from .errors import UserError
 from .parser import parse
 from .printer import print_module
+from .types import Array
 
 
 def save_module(module: Module, path: str | Path) -> None:
@@ -35,11 +36,11 @@ def load_module(path: str | Path) -> Module:
     return parse(text, weights, source=str(path))
 
 
-def weights_to_bytes(weights: dict[str, np.ndarray]) -> bytes:
+def weights_to_bytes(weights: dict[str, Array]) -> bytes:
     """Named arrays as safetensors; a type that safetensors lacks goes as its bytes with the type in the name's metadata."""
     from safetensors.numpy import save
 
-    plain: dict[str, np.ndarray] = {}
+    plain: dict[str, Array] = {}
     notes: dict[str, str] = {}
     for name, array in weights.items():
         if array.dtype == object:
@@ -54,7 +55,7 @@ def weights_to_bytes(weights: dict[str, np.ndarray]) -> bytes:
     return bytes(save(plain, notes or None))
 
 
-def weights_from_bytes(content: bytes, where: str) -> dict[str, np.ndarray]:
+def weights_from_bytes(content: bytes, where: str) -> dict[str, Array]:
     """The inverse of `weights_to_bytes`; raises `UserError` naming `where` for a damaged file."""
     import json
 
@@ -63,7 +64,7 @@ def weights_from_bytes(content: bytes, where: str) -> dict[str, np.ndarray]:
     from safetensors.numpy import load
 
     try:
-        weights: dict[str, np.ndarray] = load(content)
+        weights: dict[str, Array] = load(content)
         length = int.from_bytes(content[:8], "little")
         notes = json.loads(content[8 : 8 + length]).get("__metadata__", {})
     except (SafetensorError, ValueError) as error:

@@ -12,7 +12,7 @@ from .core import OPS, Module, Op, Region, Value, set_nodes
 from .data import Data
 from .errors import OpError, UserError
 from .fields import Field, Kind
-from .types import Buffer, Dim, DType, Index, Quant, Space, Symbol, Tensor, Type
+from .types import Array, Buffer, Dim, DType, Index, Quant, Space, Symbol, Tensor, Type
 
 if TYPE_CHECKING:
     from lark import Lark, Token
@@ -65,7 +65,7 @@ class _Failure(Exception):
 
 
 def parse(
-    text: str, weights: Mapping[str, np.ndarray] | None = None, *, source: str = "<text>"
+    text: str, weights: Mapping[str, Array] | None = None, *, source: str = "<text>"
 ) -> Module:
     """Read a module.
 
@@ -232,7 +232,7 @@ def _quant(body: str) -> Quant:
 class _Builder:
     """Builds ops in text order: a value must be defined before it is used."""
 
-    def __init__(self, weights: Mapping[str, np.ndarray]) -> None:
+    def __init__(self, weights: Mapping[str, Array]) -> None:
         self._weights = weights
         self._values: dict[str, Value] = {}
         self._data: dict[str, Data] = {}
@@ -376,7 +376,7 @@ class _Builder:
             self._data[name] = Data(self._weights[name], name)
         return self._data[name]
 
-    def _array(self, item: _Literal, token: "Token") -> np.ndarray:
+    def _array(self, item: _Literal, token: "Token") -> Array:
         parts = item.value if isinstance(item.value, list) else None
         text = str(item.value)
         if parts is None and text.startswith("["):

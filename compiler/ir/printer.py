@@ -10,7 +10,7 @@ import numpy as np
 from .core import Module, Op, Region, Value
 from .data import Data
 from .fields import Kind
-from .types import DType
+from .types import Array, DType
 
 INLINE_LIMIT = 8
 """Constants up to this many elements stand in the text itself."""
@@ -23,7 +23,7 @@ class Printed:
     """A module's text and the arrays that it names."""
 
     text: str
-    weights: Mapping[str, np.ndarray]
+    weights: Mapping[str, Array]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Names:
         self._values: dict[Value, str] = {}
         self._value_names = _Unique()
         self._counter = 0
-        self.weights: dict[str, np.ndarray] = {}
+        self.weights: dict[str, Array] = {}
         self._weight_names: dict[bytes, str] = {}
         self._unique_weights = _Unique()
 
@@ -231,11 +231,11 @@ def literal(value: object) -> str:
             return str(value)
 
 
-def _prints_inline(array: np.ndarray) -> bool:
+def _prints_inline(array: Array) -> bool:
     return array.dtype != object and array.dtype.kind != "V"
 
 
-def _inline(array: np.ndarray) -> str:
+def _inline(array: Array) -> str:
     """`f32 0.5` or `i64 [1, 2]`: the shortest text that reads back to the same bits."""
     dtype = DType.of(array)
     if dtype.is_float:

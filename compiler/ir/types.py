@@ -3,11 +3,16 @@
 import enum
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import ml_dtypes
 import numpy as np
+import numpy.typing as npt
 
 from .errors import OpError
+
+Array = npt.NDArray[Any]
+"""A numpy array of any dtype: which one it has is known by the `Tensor` beside it, not by Python's types."""
 
 
 class DType(enum.Enum):
@@ -62,7 +67,7 @@ class DType(enum.Enum):
         return -(2 ** (self.bits - 1)), 2 ** (self.bits - 1) - 1
 
     @staticmethod
-    def of(array: np.ndarray | np.dtype[np.generic]) -> "DType":
+    def of(array: Array | np.dtype[np.generic]) -> "DType":
         """The dtype of a numpy array (or of a numpy dtype)."""
         dtype = array.dtype if isinstance(array, np.ndarray) else array
         found = _FROM_NUMPY.get(dtype)

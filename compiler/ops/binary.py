@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from mcc.ir import DType, Op, OpError, Tensor, Value
+from mcc.ir import Array, DType, Op, OpError, Tensor, Value
 
 from .broadcast import broadcast, same_dtype
 from .unary import clamp
@@ -31,28 +31,28 @@ class Add(Op, name="add"):
     def infer(self) -> Tensor:
         return same_dtype(a=self.a, b=self.b)
 
-    def evaluate(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def evaluate(self, a: Array, b: Array) -> Array:
         return clamp(a + b, self.lo, self.hi)
 
 
 class Sub(Binary, name="sub"):
     """y = a - b."""
 
-    def evaluate(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def evaluate(self, a: Array, b: Array) -> Array:
         return a - b
 
 
 class Mul(Binary, name="mul"):
     """y = a * b."""
 
-    def evaluate(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def evaluate(self, a: Array, b: Array) -> Array:
         return a * b
 
 
 class Div(Binary, name="div"):
     """y = a / b; integers truncate towards zero, as ONNX's runtimes do."""
 
-    def evaluate(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def evaluate(self, a: Array, b: Array) -> Array:
         if a.dtype.kind == "f" or a.dtype.kind == "V":
             return a / b
         quotient = np.abs(a.astype(object)) // np.abs(b.astype(object))
@@ -68,21 +68,21 @@ class Pow(Op, name="pow"):
     def infer(self) -> Tensor:
         return Tensor(self.a.tensor.dtype, broadcast(a=self.a, b=self.b))
 
-    def evaluate(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def evaluate(self, a: Array, b: Array) -> Array:
         return np.power(a, b.astype(np.result_type(a, b))).astype(a.dtype)
 
 
 class Minimum(Binary, name="min"):
     """y = min(a, b); NaN wins."""
 
-    def evaluate(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def evaluate(self, a: Array, b: Array) -> Array:
         return np.minimum(a, b)
 
 
 class Maximum(Binary, name="max"):
     """y = max(a, b); NaN wins."""
 
-    def evaluate(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def evaluate(self, a: Array, b: Array) -> Array:
         return np.maximum(a, b)
 
 
@@ -96,35 +96,35 @@ class Comparison(Binary):
 class Equal(Comparison, name="equal"):
     """y = a == b."""
 
-    def evaluate(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def evaluate(self, a: Array, b: Array) -> Array:
         return a == b
 
 
 class Less(Comparison, name="less"):
     """y = a < b."""
 
-    def evaluate(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def evaluate(self, a: Array, b: Array) -> Array:
         return a < b
 
 
 class Greater(Comparison, name="greater"):
     """y = a > b."""
 
-    def evaluate(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def evaluate(self, a: Array, b: Array) -> Array:
         return a > b
 
 
 class And(Binary, name="and"):
     """y = a and b, on i1."""
 
-    def evaluate(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def evaluate(self, a: Array, b: Array) -> Array:
         return a & b
 
 
 class Or(Binary, name="or"):
     """y = a or b, on i1."""
 
-    def evaluate(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def evaluate(self, a: Array, b: Array) -> Array:
         return a | b
 
 
@@ -142,5 +142,5 @@ class Where(Op, name="where"):
         shape = broadcast(condition=self.condition, a=self.a, b=self.b)
         return Tensor(self.a.tensor.dtype, shape)
 
-    def evaluate(self, condition: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def evaluate(self, condition: Array, a: Array, b: Array) -> Array:
         return np.where(condition, a, b)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from mcc.ir import Dim, DType, Op, OpError, Tensor, Value
+from mcc.ir import Array, Dim, DType, Op, OpError, Tensor, Value
 
 from .unary import clamp
 from .window import (
@@ -102,12 +102,12 @@ class Conv(Op, name="conv"):
 
     def evaluate(
         self,
-        x: np.ndarray,
-        w: np.ndarray,
-        b: np.ndarray | None,
-        r: np.ndarray | None,
-        k: np.ndarray | None,
-    ) -> np.ndarray:
+        x: Array,
+        w: Array,
+        b: Array | None,
+        r: Array | None,
+        k: Array | None,
+    ) -> Array:
         rank = x.ndim - 2
         dtype = self.result.tensor.dtype.numpy
         strides, pads, dilations = self.geometry
@@ -136,7 +136,7 @@ class Conv(Op, name="conv"):
         y = from_nchw(y.reshape(shape), self.layout)
         return finish(y, b, r, k, self, dtype, channel_axis(self.layout, y.ndim))
 
-    def _concrete(self, x: np.ndarray) -> tuple[int, ...]:
+    def _concrete(self, x: Array) -> tuple[int, ...]:
         """The result's shape for an array with its channels second, symbols replaced by what x has."""
         dims = [dim if isinstance(dim, int) else -1 for dim in self.result.tensor.shape]
         dims[0] = x.shape[0]
@@ -190,12 +190,12 @@ class Matmul(Op, name="matmul"):
 
     def evaluate(
         self,
-        x: np.ndarray,
-        w: np.ndarray,
-        b: np.ndarray | None,
-        r: np.ndarray | None,
-        k: np.ndarray | None,
-    ) -> np.ndarray:
+        x: Array,
+        w: Array,
+        b: Array | None,
+        r: Array | None,
+        k: Array | None,
+    ) -> Array:
         dtype = self.result.tensor.dtype.numpy
         if dtype.kind != "f":
             x, w = x.astype(np.float64), w.astype(np.float64)
@@ -203,14 +203,14 @@ class Matmul(Op, name="matmul"):
 
 
 def finish(
-    y: np.ndarray,
-    b: np.ndarray | None,
-    r: np.ndarray | None,
-    k: np.ndarray | None,
+    y: Array,
+    b: Array | None,
+    r: Array | None,
+    k: Array | None,
     op: Conv | Matmul,
     dtype: np.dtype[np.generic],
     axis: int,
-) -> np.ndarray:
+) -> Array:
     """Bias, residual and clamp on a sum of products; integers wrap like int32."""
     if dtype.kind != "f":
         y = y.astype(np.int64)

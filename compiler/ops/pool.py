@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from mcc.ir import DType, Op, OpError, Tensor, Value
+from mcc.ir import Array, DType, Op, OpError, Tensor, Value
 
 from .window import (
     Layout,
@@ -51,7 +51,7 @@ class Pool(Op):
             )
         return Tensor(dtype, tuple(shape))
 
-    def windows_of(self, x: np.ndarray, fill: object) -> np.ndarray:
+    def windows_of(self, x: Array, fill: object) -> Array:
         """[N, C, *out, *kernel] of an array in this op's layout."""
         strides, pads, dilations = self.geometry
         out = [self.result.tensor.dims[a] for a in spatial_axes(self.layout, x.ndim)]
@@ -60,7 +60,7 @@ class Pool(Op):
     def window_axes(self) -> tuple[int, ...]:
         return tuple(range(-len(self.kernel), 0))
 
-    def window_counts(self, dtype: np.dtype[np.generic], *, include_pad: bool) -> np.ndarray:
+    def window_counts(self, dtype: np.dtype[np.generic], *, include_pad: bool) -> Array:
         """How many elements each window averages over, broadcastable to [1, 1, *out]."""
         strides, pads, dilations = self.geometry
         rank = len(self.kernel)
@@ -81,7 +81,7 @@ class MaxPool(Pool, name="max_pool"):
     def infer(self) -> Tensor:
         return self.pooled(self.x.tensor.dtype)
 
-    def evaluate(self, x: np.ndarray) -> np.ndarray:
+    def evaluate(self, x: Array) -> Array:
         lowest = -math.inf if self.x.tensor.dtype.is_float else self.x.tensor.dtype.limits[0]
         y = self.windows_of(x, lowest).max(self.window_axes())
         return from_nchw(y, self.layout)
@@ -97,7 +97,7 @@ class AvgPool(Pool, name="avg_pool"):
             raise OpError(f"x must be a float tensor, is {self.x.tensor}; see sum_pool", "x")
         return self.pooled(self.x.tensor.dtype)
 
-    def evaluate(self, x: np.ndarray) -> np.ndarray:
+    def evaluate(self, x: Array) -> Array:
         total = self.windows_of(x, 0).sum(self.window_axes(), dtype=x.dtype)
         counts = self.window_counts(x.dtype, include_pad=self.include_pad)
         return from_nchw(total / counts, self.layout)
@@ -113,7 +113,7 @@ class SumPool(Pool, name="sum_pool"):
             raise OpError(f"x must be i8 or u8, is {self.x.tensor}", "x")
         return self.pooled(DType.I32)
 
-    def evaluate(self, x: np.ndarray) -> np.ndarray:
+    def evaluate(self, x: Array) -> Array:
         shifted = x.astype(np.int32) - np.int32(self.zero)
         return from_nchw(
             self.windows_of(shifted, 0).sum(self.window_axes(), dtype=np.int32), self.layout

@@ -8,17 +8,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mcc.ir import DType, Op, OpError, Tensor, Value
+from mcc.ir import Array, DType, Op, OpError, Tensor, Value
 
 from .broadcast import broadcast
 
 
-def saturate(rounded: np.ndarray, lo: int, hi: int, dtype: np.dtype[np.generic]) -> np.ndarray:
+def saturate(rounded: Array, lo: int, hi: int, dtype: np.dtype[np.generic]) -> Array:
     """Clamp float values that are integers already, and convert; NaN becomes lo."""
     return np.clip(np.nan_to_num(rounded, nan=lo, posinf=hi, neginf=lo), lo, hi).astype(dtype)
 
 
-def along(vector: np.ndarray, rank: int, axis: int) -> np.ndarray:
+def along(vector: Array, rank: int, axis: int) -> Array:
     """A scalar or per-channel vector, shaped to broadcast along `axis`."""
     if vector.ndim == 0:
         return vector
@@ -54,7 +54,7 @@ class Quantize(Op, name="quantize"):
             raise OpError(f"x must be f32, is {self.x.tensor}", "x")
         return Tensor(self.zero.tensor.dtype, self.x.tensor.shape)
 
-    def evaluate(self, x: np.ndarray, scale: np.ndarray, zero: np.ndarray) -> np.ndarray:
+    def evaluate(self, x: Array, scale: Array, zero: Array) -> Array:
         dtype = self.zero.tensor.dtype
         scaled = np.rint(x / along(scale, x.ndim, self.axis))
         shifted = scaled.astype(np.float64) + along(zero.astype(np.float64), x.ndim, self.axis)
@@ -75,7 +75,7 @@ class Dequantize(Op, name="dequantize"):
             raise OpError(f"x is {self.x.tensor.dtype}, zero is {self.zero.tensor.dtype}", "zero")
         return Tensor(DType.F32, self.x.tensor.shape)
 
-    def evaluate(self, x: np.ndarray, scale: np.ndarray, zero: np.ndarray) -> np.ndarray:
+    def evaluate(self, x: Array, scale: Array, zero: Array) -> Array:
         wide = x.astype(np.int64) - along(zero.astype(np.int64), x.ndim, self.axis)
         return wide.astype(np.float32) * along(scale, x.ndim, self.axis)
 
@@ -107,7 +107,7 @@ class Requantize(Op, name="requantize"):
             raise OpError(f"multiplier {scale} does not fit axis {self.axis} of x", "multiplier")
         return Tensor(self.dtype, self.x.tensor.shape)
 
-    def evaluate(self, x: np.ndarray, multiplier: np.ndarray) -> np.ndarray:
+    def evaluate(self, x: Array, multiplier: Array) -> Array:
         product = x.astype(np.float32) * along(multiplier, x.ndim, self.axis)
         shifted = np.rint(product).astype(np.float64) + self.zero
         return saturate(shifted, self.lo, self.hi, self.dtype.numpy)
@@ -136,7 +136,7 @@ class QAdd(Op, name="qadd"):
                 raise OpError(f"{name} must be i8 or u8, is {value.tensor}", name)
         return Tensor(self.dtype, broadcast(a=self.a, b=self.b))
 
-    def evaluate(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def evaluate(self, a: Array, b: Array) -> Array:
         left = (a.astype(np.int32) - np.int32(self.a_zero)).astype(np.float32) * np.float32(
             self.a_scale
         )
@@ -160,20 +160,18 @@ class Lookup(Op, name="lookup"):
             raise OpError(f"table must have 256 entries, is {self.table.tensor}", "table")
         return Tensor(self.table.tensor.dtype, self.x.tensor.shape)
 
-    def evaluate(self, x: np.ndarray, table: np.ndarray) -> np.ndarray:
+    def evaluate(self, x: Array, table: Array) -> Array:
         return table[x.astype(np.int64) + (128 if self.x.tensor.dtype is DType.I8 else 0)]
 
 
-def quantize_array(
-    x: np.ndarray, scale: np.ndarray, zero: np.ndarray, dtype: DType, axis: int = 0
-) -> np.ndarray:
+def quantize_array(x: Array, scale: Array, zero: Array, dtype: DType, axis: int = 0) -> Array:
     """`Quantize` on arrays, for weights at compile time."""
     scaled = np.rint(x.astype(np.float32) / along(scale, x.ndim, axis))
     shifted = scaled.astype(np.float64) + along(np.asarray(zero, np.float64), x.ndim, axis)
     return saturate(shifted, *dtype.limits, dtype.numpy)
 
 
-def table_of(entries: Sequence[int], dtype: DType) -> np.ndarray:
+def table_of(entries: Sequence[int], dtype: DType) -> Array:
     """256 entries as an array, checked against the dtype's range."""
     table = np.asarray(entries, np.int64)
     low, high = dtype.limits

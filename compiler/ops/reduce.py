@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mcc.ir import Dim, Op, OpError, Tensor, Value
+from mcc.ir import Array, Dim, Op, OpError, Tensor, Value
 
 
 class Reduce(Op):
@@ -28,21 +28,21 @@ class Reduce(Op):
 class ReduceMean(Reduce, name="reduce_mean"):
     """The mean over `axes`."""
 
-    def evaluate(self, x: np.ndarray) -> np.ndarray:
+    def evaluate(self, x: Array) -> Array:
         return x.mean(self.axes, keepdims=self.keepdims, dtype=x.dtype)
 
 
 class ReduceSum(Reduce, name="reduce_sum"):
     """The sum over `axes`."""
 
-    def evaluate(self, x: np.ndarray) -> np.ndarray:
+    def evaluate(self, x: Array) -> Array:
         return x.sum(self.axes, keepdims=self.keepdims, dtype=x.dtype)
 
 
 class ReduceMax(Reduce, name="reduce_max"):
     """The largest element over `axes`."""
 
-    def evaluate(self, x: np.ndarray) -> np.ndarray:
+    def evaluate(self, x: Array) -> Array:
         return x.max(self.axes, keepdims=self.keepdims)
 
 
@@ -59,7 +59,7 @@ class Softmax(Op, name="softmax"):
             raise OpError(f"x must be a float tensor, is {self.x.tensor}", "x")
         return self.x.tensor
 
-    def evaluate(self, x: np.ndarray) -> np.ndarray:
+    def evaluate(self, x: Array) -> Array:
         powers = np.exp(x - x.max(self.axis, keepdims=True))
         return powers / powers.sum(self.axis, keepdims=True)
 
@@ -84,9 +84,7 @@ class BatchNorm(Op, name="batch_norm"):
                 raise OpError(f"{name} is {value.tensor}, x has {x.shape[1]} channels", name)
         return x
 
-    def evaluate(
-        self, x: np.ndarray, scale: np.ndarray, bias: np.ndarray, mean: np.ndarray, var: np.ndarray
-    ) -> np.ndarray:
+    def evaluate(self, x: Array, scale: Array, bias: Array, mean: Array, var: Array) -> Array:
         column = (1, -1) + (1,) * (x.ndim - 2)
         factor = scale / np.sqrt(var + var.dtype.type(self.epsilon))
         return (x - mean.reshape(column)) * factor.reshape(column) + bias.reshape(column)
@@ -106,7 +104,7 @@ class LayerNorm(Op, name="layer_norm"):
             raise OpError(f"axis {self.axis} is outside rank {self.x.tensor.rank}", "axis")
         return self.x.tensor
 
-    def evaluate(self, x: np.ndarray, scale: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
+    def evaluate(self, x: Array, scale: Array, bias: Array | None) -> Array:
         axes = tuple(range(self.axis, x.ndim))
         centred = x - x.mean(axes, keepdims=True, dtype=x.dtype)
         variance = (centred * centred).mean(axes, keepdims=True, dtype=x.dtype)

@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from mcc.ir import Dim, DType, Op, OpError, Tensor, Value
+from mcc.ir import Array, Dim, DType, Op, OpError, Tensor, Value
 
 from .broadcast import broadcast
 
@@ -24,7 +24,7 @@ class Reshape(Op, name="reshape"):
             )
         return Tensor(x.dtype, self.shape)
 
-    def evaluate(self, x: np.ndarray) -> np.ndarray:
+    def evaluate(self, x: Array) -> Array:
         return x.reshape(self.shape)
 
 
@@ -40,7 +40,7 @@ class Transpose(Op, name="transpose"):
             raise OpError(f"perm {list(self.perm)} is no permutation of x's {x.rank} axes", "perm")
         return Tensor(x.dtype, tuple(x.shape[axis] for axis in self.perm))
 
-    def evaluate(self, x: np.ndarray) -> np.ndarray:
+    def evaluate(self, x: Array) -> Array:
         return np.ascontiguousarray(x.transpose(self.perm))
 
 
@@ -71,7 +71,7 @@ class Concat(Op, name="concat"):
         shape[self.axis] = total
         return Tensor(first.dtype, tuple(shape))
 
-    def evaluate(self, xs: tuple[np.ndarray, ...]) -> np.ndarray:
+    def evaluate(self, xs: tuple[Array, ...]) -> Array:
         return np.concatenate(xs, self.axis)
 
 
@@ -99,7 +99,7 @@ class Slice(Op, name="slice"):
         )
         return Tensor(x.dtype, shape)
 
-    def evaluate(self, x: np.ndarray) -> np.ndarray:
+    def evaluate(self, x: Array) -> Array:
         steps = self.steps or (1,) * x.ndim
         index = tuple(
             slice(start, None if step < 0 and stop < 0 else stop, step)
@@ -123,7 +123,7 @@ class Gather(Op, name="gather"):
             raise OpError(f"axis {self.axis} is outside rank {x.rank}", "axis")
         return Tensor(x.dtype, x.shape[: self.axis] + indices.shape + x.shape[self.axis + 1 :])
 
-    def evaluate(self, x: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    def evaluate(self, x: Array, indices: Array) -> Array:
         return np.take(x, indices, self.axis)
 
 
@@ -137,7 +137,7 @@ class Expand(Op, name="expand"):
         target = Value(Tensor(self.x.tensor.dtype, self.shape))
         return Tensor(self.x.tensor.dtype, broadcast(x=self.x, shape=target))
 
-    def evaluate(self, x: np.ndarray) -> np.ndarray:
+    def evaluate(self, x: Array) -> Array:
         return np.ascontiguousarray(np.broadcast_to(x, np.broadcast_shapes(x.shape, self.shape)))
 
 
@@ -158,7 +158,7 @@ class Pad(Op, name="pad"):
             raise OpError("pads crop more than there is", "pads")
         return Tensor(x.dtype, tuple(dims))
 
-    def evaluate(self, x: np.ndarray) -> np.ndarray:
+    def evaluate(self, x: Array) -> Array:
         pairs = [(self.pads[i], self.pads[x.ndim + i]) for i in range(x.ndim)]
         crop = tuple(
             slice(max(0, -before), size - max(0, -after))

@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from mcc.ir import OpError
+from mcc.ir import Array, OpError
 
 Layout = Literal["nchw", "nhwc"]
 """Where the channels of a rank-n activation stand: second (`nchw`, also for 1-d and 3-d) or last (`nhwc`)."""
@@ -53,14 +53,14 @@ def defaults(
 
 
 def windows(
-    x: np.ndarray,
+    x: Array,
     kernel: Sequence[int],
     strides: Sequence[int],
     pads: Sequence[int],
     dilations: Sequence[int],
     out: Sequence[int],
     fill: object,
-) -> np.ndarray:
+) -> Array:
     """A view [N, C, *out, *kernel] of the windows of x [N, C, *spatial], padded with `fill`."""
     rank = len(kernel)
     needed = [(out[i] - 1) * strides[i] + dilations[i] * (kernel[i] - 1) + 1 for i in range(rank)]
@@ -78,11 +78,11 @@ def windows(
     return np.lib.stride_tricks.as_strided(x, shape, byte_steps, writeable=False)
 
 
-def to_nchw(x: np.ndarray, layout: str) -> np.ndarray:
+def to_nchw(x: Array, layout: str) -> Array:
     """A view with the channels second."""
     return x if layout == "nchw" else np.moveaxis(x, -1, 1)
 
 
-def from_nchw(y: np.ndarray, layout: str) -> np.ndarray:
+def from_nchw(y: Array, layout: str) -> Array:
     """The inverse of `to_nchw`."""
     return y if layout == "nchw" else np.moveaxis(y, 1, -1)
