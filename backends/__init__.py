@@ -1,1 +1,5 @@
-"""Targets: each backend lowers a module by named stages and emits an artifact."""
+"""Targets: each backend lowers a module by named stages and emits an artifact's members."""
+
+from .base import Backend, Progress, Stage, backend_named
+
+__all__ = ["Backend", "Progress", "Stage", "backend_named"]

@@ -6,7 +6,13 @@ from .data import Data
 from .errors import OpError, UserError, known_names
 from .evaluator import evaluate
 from .fields import Field, Kind
-from .files import load_module, save_module
+from .files import (
+    load_module,
+    save_module,
+    weights_from_bytes,
+    weights_to_bytes,
+    write_atomically,
+)
 from .parser import parse
 from .printer import Printed, format_op, print_module, with_caret
 from .rewriter import Because, Rewriter, RewriteReport, Rule, apply_rules
@@ -53,5 +59,8 @@ __all__ = [
     "print_module",
     "save_module",
     "verify",
+    "weights_from_bytes",
+    "weights_to_bytes",
     "with_caret",
+    "write_atomically",
 ]

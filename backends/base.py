@@ -1,0 +1,49 @@
+"""What a backend is: named stages that lower a module, and an `emit` that makes its members."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+
+from mcc.ir import Module, UserError, known_names
+from mcc.passes import Pass
+from mcc.runtime import Target
+
+Progress = Callable[[str, int, int], None]
+"""`progress(what, done, total)`: called during long work."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A point of the road with a name, where the module can be printed, edited and fed back."""
+
+    name: str
+    passes: tuple[Pass, ...]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One kind of machine. Others register theirs in the entry-point group `mcc.targets`."""
+
+    name: str
+    """What a target file gives as `backend`."""
+    stages: Callable[[Target], tuple[Stage, ...]]
+    """The stages after `lowered`, in order."""
+    emit: Callable[[Module, Target, Progress | None], Mapping[str, bytes]]
+    """Artifact members from the module of the last stage."""
+    quantize: str = "none"
+    """The default of `--quantize`: `none` where floats run well, `int8` where only integers do."""
+
+
+def backend_named(name: str) -> Backend:
+    """The backend that a target asks for, ours or an installed package's.
+
+    Raises:
+        UserError: Listing the known backends.
+    """
+    found = {point.name: point for point in entry_points(group="mcc.targets")}
+    if name not in found:
+        raise UserError(f"no backend is called {name!r}", remedy=known_names(found))
+    backend = found[name].load()
+    if not isinstance(backend, Backend):
+        raise UserError(f"{found[name].value} is no mcc backend")
+    return backend

@@ -1,0 +1,173 @@
+"""The artifact: one `.mcc` file with everything that a run, a check or a report needs.
+
+It is a zip of named members and a `manifest.json` with the versions that made it and a SHA-256 of
+each member. The same model, options and versions give the same bytes.
+"""
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mcc.ir import Module, UserError, parse, weights_from_bytes, weights_to_bytes, write_atomically
+from mcc.ir import print_module as print_to_text
+
+from .target import Target
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+
+
+class Port(BaseModel):
+    """One input or output as the outside sees it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    dtype: str
+    """As in the IR: f32, i8, ..."""
+    shape: tuple[int, ...]
+    scale: float | None = None
+    """For an integer port: `real = scale * (value - zero)`."""
+    zero: int | None = None
+    low: float | None = None
+    """For an input: the range seen in calibration, in real units."""
+    high: float | None = None
+
+
+class Manifest(BaseModel):
+    """What the artifact says of itself."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: int = FORMAT
+    model: str
+    target: dict[str, object]
+    options: dict[str, str]
+    """How it was compiled, as on the command line."""
+    versions: dict[str, str]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    batch: str | None = None
+    """The model's symbolic batch dimension, if it had one: a session loops over larger batches."""
+    members: dict[str, str] = {}
+    """SHA-256 of each member, by name."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A compiled model: the manifest and its members' bytes."""
+
+    manifest: Manifest
+    members: Mapping[str, bytes]
+
+    @cached_property
+    def target(self) -> Target:
+        """The machine that it was compiled for."""
+        return Target.from_dict(self.manifest.target, where="the artifact's target record")
+
+    def module(self, name: str) -> Module:
+        """A module kept in the artifact: `module` (float or quantized), `lowered` or `program`.
+
+        Raises:
+            UserError: Where the artifact has no such member.
+        """
+        text = self.member(f"{name}.mir")
+        weights = self.members.get(f"{name}.safetensors")
+        arrays = weights_from_bytes(weights, f"{name}.safetensors") if weights else {}
+        return parse(text.decode(), arrays, source=f"{name}.mir")
+
+    def member(self, name: str) -> bytes:
+        """The bytes of a member; `UserError` naming the members there are."""
+        if name not in self.members:
+            known = ", ".join(sorted(self.members))
+            raise UserError(f"the artifact has no member {name!r}", remedy=f"it has {known}")
+        return self.members[name]
+
+    def to_bytes(self) -> bytes:
+        """The `.mcc` file's content."""
+        sums = {
+            name: hashlib.sha256(data).hexdigest() for name, data in sorted(self.members.items())
+        }
+        manifest = self.manifest.model_copy(update={"members": sums})
+        content = io.BytesIO()
+        with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            text = json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True)
+            archive.writestr(_entry(MANIFEST), text)
+            for name, data in sorted(self.members.items()):
+                archive.writestr(_entry(name), data)
+        return content.getvalue()
+
+    def save(self, path: str | Path) -> None:
+        """Write the `.mcc` file: wholly or not at all."""
+        write_atomically(Path(path), self.to_bytes())
+
+
+def load(path: str | Path) -> Artifact:
+    """Read and check a `.mcc` file.
+
+    Raises:
+        UserError: If it is missing, no artifact, damaged, or made by a newer mcc.
+    """
+    where = str(path)
+    try:
+        content = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise UserError("no such file", where=where) from None
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", where=where) from None
+    return from_bytes(content, where)
+
+
+def from_bytes(content: bytes, where: str = "<bytes>") -> Artifact:
+    """An artifact from the content of its file; raises as `load` does."""
+    remedy = "compile the model again"
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        manifest = Manifest.model_validate_json(members.pop(MANIFEST))
+    except (zipfile.BadZipFile, KeyError, EOFError, OSError, RuntimeError, ValueError) as error:
+        detail = "its manifest is malformed" if isinstance(error, ValidationError) else str(error)
+        raise UserError(
+            f"not an mcc artifact, or a damaged one ({detail})", where=where, remedy=remedy
+        ) from None
+    if manifest.format > FORMAT:
+        raise UserError(
+            f"artifact format {manifest.format}, this mcc reads up to {FORMAT}",
+            where=where,
+            remedy="update mcc, or compile the model with this one",
+        )
+    missing = manifest.members.keys() - members.keys()
+    if missing:
+        raise UserError(f"member {min(missing)!r} is missing", where=where, remedy=remedy)
+    for name, expected in manifest.members.items():
+        if hashlib.sha256(members[name]).hexdigest() != expected:
+            raise UserError(
+                f"member {name!r} is damaged: its SHA-256 is not the manifest's",
+                where=where,
+                remedy=remedy,
+            )
+    return Artifact(manifest, members)
+
+
+def module_members(name: str, module: Module) -> dict[str, bytes]:
+    """A module as members `NAME.mir` and, where it has large constants, `NAME.safetensors`."""
+    printed = print_to_text(module)
+    members = {f"{name}.mir": printed.text.encode()}
+    if printed.weights:
+        members[f"{name}.safetensors"] = weights_to_bytes(dict(printed.weights))
+    return members
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    """A zip entry without a time of day, so that equal artifacts are equal bytes."""
+    entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.external_attr = 0o644 << 16
+    return entry
