@@ -1,7 +1,7 @@
 """What a pass is: a named, frozen set of options and a change to a module."""
 
-from dataclasses import dataclass, fields
-from typing import ClassVar, Self, dataclass_transform
+from dataclasses import Field, dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
 from mcc.ir import Module, RewriteReport, Rule, UserError, apply_rules, known_names
 
@@ -11,13 +11,17 @@ PASSES: dict[str, type["Pass"]] = {}
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 class Pass:
-    """One step of the compiler. A subclass's annotated fields are its options; most only list `rules`.
+    """One step of the compiler. A subclass's annotated fields are its options.
 
-    A pass that is not a set of rules overrides `run`. A module verifies before and after a pass, not during it.
+    Most only list `rules`. A pass that is not a set of rules overrides `run`. A module verifies
+    before and after a pass, not during it.
     """
 
     name: ClassVar[str] = ""
     rules: ClassVar[tuple[Rule, ...]] = ()
+
+    if TYPE_CHECKING:  # every subclass is made a dataclass
+        __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     def __init_subclass__(cls, name: str = "") -> None:
         super().__init_subclass__()
@@ -28,9 +32,16 @@ class Pass:
             cls.name = name
             PASSES[name] = cls
 
+    def active_rules(self) -> tuple[Rule, ...]:
+        """This instance's rules; a pass whose options choose among them overrides this."""
+        return self.rules
+
     def run(self, module: Module, report: RewriteReport) -> Module:
-        """Change the module, in place or into a new one, and return it; `report` collects what was done and why not."""
-        outcome = apply_rules(module, self.rules)
+        """Change the module, in place or into a new one, and return it.
+
+        `report` collects what was done, and what was not and why.
+        """
+        outcome = apply_rules(module, self.active_rules())
         report.fired.update(outcome.fired)
         report.declined.extend(outcome.declined)
         return module
@@ -43,15 +54,28 @@ class Pass:
 
     @classmethod
     def option_names(cls) -> tuple[str, ...]:
-        return tuple(field.name for field in fields(cls))  # type: ignore[arg-type]
+        """The names of the pass's options, in order of declaration."""
+        return tuple(field.name for field in fields(cls))
 
 
 def pass_named(name: str) -> type[Pass]:
-    """The pass class of that name; `UserError` listing the known ones."""
+    """The pass class of that name, from mcc, a loaded file or an installed plugin.
+
+    Raises:
+        UserError: For an unknown name, with the known ones.
+    """
+    from .plugins import discover
+
+    if name not in PASSES:
+        discover()
     found = PASSES.get(name)
     if found is None:
-        raise UserError(f"unknown pass {name!r}", remedy=known_names(PASSES))
+        import difflib
+
+        close = difflib.get_close_matches(name, list(PASSES), 1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise UserError(f"unknown pass {name!r}", remedy=hint + known_names(PASSES))
     return found
 
 
-__all__ = ["PASSES", "Pass", "Self", "pass_named"]
+__all__ = ["PASSES", "Pass", "pass_named"]
