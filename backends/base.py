@@ -47,3 +47,9 @@ def backend_named(name: str) -> Backend:
     if not isinstance(backend, Backend):
         raise UserError(f"{found[name].value} is no mcc backend")
     return backend
+
+
+def register_ops() -> None:
+    """Import every backend, so that its ops and passes can be named in texts and pipelines."""
+    for point in entry_points(group="mcc.targets"):
+        point.load()

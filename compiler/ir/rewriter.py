@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from .builtin import Constant
 from .core import Module, Op, Value, attach, detach, set_nodes, swap_operand
+from .types import Quant
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,18 @@ class Rewriter:
                 heir, [*heir.nodes, *inherited] if heir not in fresh else [*inherited, *heir.nodes]
             )
         return fresh
+
+    def replace_operand(self, op: Op, old: Value, new: Value) -> None:
+        """Let one op read `new` wherever it reads `old`; the verifier re-checks its types."""
+        swap_operand(op, old, new)
+
+    def retype_argument(self, argument: Value, conversion: Op, quant: Quant) -> None:
+        """Fold the only reader of a module's input into it: the input takes over its result's type."""
+        if list(argument.uses) != [conversion]:
+            raise RuntimeError(f"{argument} has other readers than {conversion.op_name}")
+        self.replace_value(conversion.result, argument)
+        detach(conversion)
+        argument.type, argument.quant = conversion.result.type, quant
 
     def erase(self, op: Op) -> None:
         """Remove an op whose results nobody reads."""

@@ -1,0 +1,210 @@
+"""`mcc compile`: a model to an artifact, or to the text of one of the stages on the way."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .output import json_option, progress_bar, verbose_option
+
+if TYPE_CHECKING:
+    from mcc.driver import Compilation
+    from mcc.options import Options
+
+
+def _pair(text: str) -> tuple[float, float]:
+    low, comma, high = text.partition(",")
+    try:
+        if not comma:
+            raise ValueError
+        return float(low), float(high)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not LOW,HIGH such as 0,255") from None
+
+
+def parse_shapes(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {}
+    for text in texts:
+        name, equals, dims = text.rpartition("=")
+        parts = dims.split("x")
+        if not equals or not name or not all(part.isdecimal() for part in parts if dims):
+            raise click.BadParameter(f"{text!r} is not NAME=DIMS such as image=1x3x32x32")
+        shapes[name] = tuple(int(part) for part in parts if part)
+    return shapes
+
+
+@click.command("compile")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write the result.")
+@click.option("--target", default="cpu", show_default=True, help="A target's name or its file.")
+@click.option("-O", "level", type=int, default=2, show_default=True, help="How hard to try: 0 to 3.")
+@click.option(
+    "--quantize",
+    type=click.Choice(["none", "int8"]),
+    help="Default: what the target needs.",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["strict", "portable"]),
+    default="strict",
+    show_default=True,
+    help="Any float32 scales, or powers of two.",
+)
+@click.option("--calibrate", help="Samples: an .npz, or a folder of .npy files.")
+@click.option(
+    "--method",
+    type=click.Choice(["auto", "minmax", "percentile", "mse"]),
+    default="auto",
+    show_default=True,
+    help="How calibration chooses ranges.",
+)
+@click.option("--input-range", help="LOW,HIGH of synthetic inputs, where no samples are given.")
+@click.option("--shape", "shapes", multiple=True, help="NAME=1x3x32x32 for symbolic dimensions.")
+@click.option("--passes", help='A pipeline, such as "O2,prune{sparsity=0.5}".')
+@click.option("--load", "plugins", multiple=True, help="A Python file that defines passes.")
+@click.option(
+    "--io",
+    type=click.Choice(["float", "int8"]),
+    default="float",
+    show_default=True,
+    help="Inputs and outputs of the artifact.",
+)
+@click.option("--emit", "stage", help="Stop at a stage and write its text; `help` lists them.")
+@click.option("--from", "start", help="The stage that MODEL, a .mir file, is at.")
+@click.option("--timing", is_flag=True, help="Show the time of every pass.")
+@click.option("--print-after", help="Print the module after this pass (`all` for every one).")
+@click.option("--explain", help="Show what this pass did, and why it did not do more.")
+@json_option
+@verbose_option
+def command(
+    model: Path,
+    output: Path | None,
+    target: str,
+    level: int,
+    quantize: str | None,
+    mode: str,
+    calibrate: str | None,
+    method: str,
+    input_range: str | None,
+    shapes: tuple[str, ...],
+    passes: str | None,
+    plugins: tuple[str, ...],
+    io: str,
+    stage: str | None,
+    start: str | None,
+    timing: bool,
+    print_after: str | None,
+    explain: str | None,
+    as_json: bool,
+    verbose: int,
+) -> None:
+    """Compile MODEL, an ONNX file (or a .mir file with --from), to an artifact.
+
+    \b
+    mcc resnet8.onnx --target riscv-accel -O2 --calibrate cifar10.npz
+    mcc resnet8.onnx --quantize int8 --emit onnx -o resnet8_int8.onnx
+    """
+    from mcc.driver import Compilation
+    from mcc.options import Options
+
+    options = Options(
+        target=target,
+        level=level,
+        quantize=quantize,  # type: ignore[arg-type]
+        mode=mode,  # type: ignore[arg-type]
+        calibrate=calibrate,
+        method=method,  # type: ignore[arg-type]
+        input_range=_pair(input_range) if input_range else None,
+        shapes=parse_shapes(shapes),
+        passes=passes,
+        plugins=plugins,
+        io=io,  # type: ignore[arg-type]
+        start=start,
+    )
+    with progress_bar(quiet=as_json) as progress:
+        compilation = Compilation(options, progress)
+        if print_after:
+            compilation.print_after(print_after, lambda text: click.echo(text))
+        if explain:
+            compilation.known_pass(explain)
+        if stage == "help":
+            _list_stages(compilation, as_json)
+            return
+        if stage is not None and stage != "artifact":
+            _emit(compilation, model, stage, output)
+            record: dict[str, object] = {"stage": stage, "output": str(output or "-")}
+        else:
+            path = output or Path(model.stem + ".mcc")
+            artifact = compilation.artifact(model)
+            artifact.save(path)
+            record = compilation.summary(artifact, path)
+    _show(compilation, record, stage, options, as_json, timing, explain, verbose)
+
+
+def _list_stages(compilation: "Compilation", as_json: bool) -> None:
+    from .output import print_json
+
+    names = [*compilation.stage_names(), "onnx", "artifact"]
+    if as_json:
+        print_json({"target": compilation.target.name, "stages": names})
+    else:
+        click.echo(f"stages of target {compilation.target.name}, in order:")
+        for name in names:
+            click.echo(f"  {name}")
+
+
+def _emit(compilation: "Compilation", model: Path, stage: str, output: Path | None) -> None:
+    """Write the module of one stage: text to a file (weights beside it) or to standard output."""
+    from mcc.ir import UserError, print_module, save_module, write_atomically
+
+    wanted = "quantized" if stage == "onnx" else stage
+    compilation.known_stage(wanted)
+    for name, module in compilation.walk(model):
+        if name != wanted:
+            continue
+        if stage == "onnx":
+            from mcc.backends.onnx import export
+
+            if output is None:
+                raise UserError("--emit onnx needs a file", remedy="give one with -o model.onnx")
+            write_atomically(output, export(module).SerializeToString())
+        elif output is not None:
+            save_module(module, output)
+        else:
+            click.echo(print_module(module).text, nl=False)
+        return
+
+
+def _show(
+    compilation: "Compilation",
+    record: dict[str, object],
+    stage: str | None,
+    options: "Options",
+    as_json: bool,
+    timing: bool,
+    explain: str | None,
+    verbose: int,
+) -> None:
+    from mcc import report
+
+    from .output import print_json
+
+    if as_json:
+        record["notes"] = compilation.notes
+        if timing:
+            record["passes"] = report.pass_rows(compilation.runs)
+        if explain:
+            record["explain"] = report.explanation(compilation.runs, explain)
+        if not (stage and record.get("output") == "-"):
+            print_json(record)
+        return
+    for note in compilation.notes:
+        click.echo(f"note: {note}", err=True)
+    if timing:
+        report.print_timing(compilation.runs)
+    if explain:
+        report.print_explanation(compilation.runs, explain)
+    if stage is None or stage == "artifact":
+        report.print_summary(record, verbose)
+    elif record["output"] != "-":
+        click.echo(f"wrote {record['output']} (stage {stage})")

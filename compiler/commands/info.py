@@ -1,0 +1,59 @@
+"""`mcc info`: what is in a model, a module or an artifact."""
+
+from pathlib import Path
+
+import click
+
+from .output import json_option, print_facts, print_json, print_table, size, verbose_option
+
+
+@click.command("info")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--shape", "shapes", multiple=True, help="NAME=1x3x32x32 for symbolic dimensions.")
+@json_option
+@verbose_option
+def command(source: Path, shapes: tuple[str, ...], as_json: bool, verbose: int) -> None:
+    """Show what SOURCE holds: an .onnx model, a .mir module or an .mcc artifact."""
+    if source.suffix == ".mcc":
+        _artifact(source, as_json, verbose)
+        return
+    from mcc import report
+    from mcc.backends import register_ops
+    from mcc.ir import load_module
+
+    from .compile import parse_shapes
+
+    register_ops()
+    if source.suffix == ".mir":
+        module = load_module(source)
+    else:
+        from mcc.frontend import load
+
+        module = load(source, shapes=parse_shapes(shapes))
+    record = report.module_record(module)
+    if as_json:
+        print_json(record)
+        return
+    click.echo(f"{source}: module {module.name}")
+    facts = {key: value for key, value in record.items() if not isinstance(value, dict | list)}
+    print_facts(facts)
+    for side in ("inputs", "outputs"):
+        for port in record[side]:
+            click.echo(f"  {side[:-1]} {port['name']}: {port['type']}")
+    print_table("", ("op", "count"), sorted(record["ops"].items(), key=lambda item: -item[1]))
+
+
+def _artifact(source: Path, as_json: bool, verbose: int) -> None:
+    from mcc import report
+    from mcc.runtime import load
+
+    artifact = load(source)
+    record = report.artifact_record(artifact, source)
+    if as_json:
+        print_json(record)
+        return
+    report.print_summary(record, verbose + 1)
+    click.echo("members")
+    print_facts({name: size(len(data)) for name, data in sorted(artifact.members.items())})
+    click.echo("made with")
+    print_facts(artifact.manifest.versions)

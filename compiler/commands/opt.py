@@ -1,0 +1,34 @@
+"""`mcc opt`: IR text in, passes, IR text out."""
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command("opt")
+@click.argument("module", type=click.Path(path_type=Path, allow_dash=True))
+@click.option("--passes", default="", help='A pipeline, such as "canonicalize,dce".')
+@click.option("--load", "plugins", multiple=True, help="A Python file that defines passes.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="A .mir file to write.")
+@click.option("--explain", help="Show what this pass did, and why it did not do more.")
+def command(
+    module: Path, passes: str, plugins: tuple[str, ...], output: Path | None, explain: str | None
+) -> None:
+    """Run passes on MODULE, a .mir file (`-` reads standard input), and print or write the result."""
+    from mcc import backends, report
+    from mcc.ir import load_module, parse, print_module, save_module
+    from mcc.passes import PassRun, load_plugin, parse_pipeline, record_into, run_passes
+
+    backends.register_ops()
+    for plugin in plugins:
+        load_plugin(plugin)
+    source = parse(sys.stdin.read(), source="<stdin>") if str(module) == "-" else load_module(module)
+    runs: list[PassRun] = []
+    result = run_passes(source, parse_pipeline(passes), after=[record_into(runs)])
+    if output is not None:
+        save_module(result, output)
+    else:
+        click.echo(print_module(result).text, nl=False)
+    if explain:
+        report.print_explanation(runs, explain, err=True)

@@ -1,0 +1,87 @@
+"""What the commands print: tables and progress for people, JSON for programs."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from mcc.backends import Progress
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+verbose_option = click.option("-v", "--verbose", count=True, help="Say more; -vv for everything.")
+
+
+def print_json(record: object) -> None:
+    """One JSON document on standard output."""
+    click.echo(json.dumps(record, indent=1, default=str))
+
+
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, wide: str = ""
+) -> None:
+    """A table on standard output; numbers stand right. `wide` names the column that may fold."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for index, column in enumerate(columns):
+        numeric = all(isinstance(row[index], int | float) for row in rows) and bool(rows)
+        table.add_column(
+            column,
+            justify="right" if numeric else "left",
+            overflow="fold" if column == wide else "ellipsis",
+            no_wrap=column != wide,
+        )
+    for row in rows:
+        table.add_row(*(shown(cell) for cell in row))
+    Console(highlight=False).print(table)
+
+
+def print_facts(facts: Mapping[str, object]) -> None:
+    """Name and value, one a line."""
+    width = max(map(len, facts), default=0)
+    for name, value in facts.items():
+        click.echo(f"  {name:<{width}}  {shown(value)}")
+
+
+def shown(value: object) -> str:
+    """A cell: integers with separators, floats with four digits."""
+    if isinstance(value, bool) or value is None:
+        return "" if value is None else str(value).lower()
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
+
+
+def size(count: int) -> str:
+    """Bytes in a unit that people read."""
+    for unit, step in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= step:
+            return f"{count / step:.1f} {unit}"
+    return f"{count} B"
+
+
+@contextmanager
+def progress_bar(*, quiet: bool = False) -> Iterator["Progress"]:
+    """A bar on standard error for each long step; nothing where no one watches."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda what, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    with Bar(console=Console(stderr=True), transient=True) as bar:
+        tasks = {}
+
+        def advance(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done, total=total)
+
+        yield advance

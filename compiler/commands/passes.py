@@ -1,0 +1,29 @@
+"""`mcc passes`: the passes and their options."""
+
+import click
+
+from .output import json_option, print_json
+
+
+@click.command("passes")
+@click.argument("name", required=False)
+@click.option("--load", "plugins", multiple=True, help="A Python file that defines passes.")
+@json_option
+def command(name: str | None, plugins: tuple[str, ...], as_json: bool) -> None:
+    """List the passes, or show NAME with its options."""
+    from mcc import report
+    from mcc.backends import register_ops
+    from mcc.passes import load_plugin
+
+    register_ops()
+    for plugin in plugins:
+        load_plugin(plugin)
+    rows = report.pass_catalogue(name)
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        click.echo(f"{row['name']}")
+        click.echo(f"    {row['summary']}")
+        for option, text in row["options"].items():
+            click.echo(f"    {option} = {text}")

@@ -1,0 +1,153 @@
+"""`mcc run`: an artifact on inputs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .output import json_option, print_json, progress_bar, verbose_option
+
+if TYPE_CHECKING:
+    from mcc.ir import Array
+    from mcc.runtime import Session
+
+SHOWN = 10
+"""Samples whose predictions are listed without -v."""
+
+
+@click.command("run")
+@click.argument("artifact", type=click.Path(path_type=Path))
+@click.option("--input", "-i", "source", help="Inputs: an .npz, or a folder of .npy files.")
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="Write outputs to an .npz.")
+@click.option("--limit", type=int, default=None, help="Run at most this many samples.")
+@click.option("--threads", type=int, default=None, help="Threads of compiled CPU code.")
+@click.option("--random", "synthetic", is_flag=True, help="Run on one synthetic input.")
+@json_option
+@verbose_option
+def command(
+    artifact: Path,
+    source: str | None,
+    output: Path | None,
+    limit: int | None,
+    threads: int | None,
+    synthetic: bool,
+    as_json: bool,
+    verbose: int,
+) -> None:
+    """Run ARTIFACT, a .mcc file, on the samples of an .npz (or of a folder of .npy files).
+
+    Arrays are taken by the names of the model's inputs, the first axis counting samples. An array
+    called `label`, `labels` or `y` beside them is compared with the largest output.
+    """
+    from mcc.ir import UserError
+    from mcc.runtime import Session
+    from mcc.samples import labels_in, random_samples, read_samples
+
+    session = Session(artifact, threads=threads)
+    labels: list[int] | None = None
+    if source is not None:
+        samples = read_samples(source, session.manifest, limit)
+        labels = labels_in(source, len(samples))
+    elif synthetic:
+        samples = random_samples(session.manifest, 1)
+    else:
+        raise UserError(
+            "no inputs are given",
+            remedy="give --input samples.npz, or --random for a synthetic one",
+        )
+    outputs: list[list[Array]] = []
+    cycles: list[int] = []
+    with progress_bar(quiet=as_json) as progress:
+        for index, feeds in enumerate(samples):
+            outputs.append(session.run(None, feeds))
+            cycles.append(session.last_stats.cycles)
+            progress("running", index + 1, len(samples))
+    record = _record(session, outputs, cycles, labels)
+    if output is not None:
+        _write(output, session, outputs)
+        record["written"] = str(output)
+    if as_json:
+        print_json(record)
+    else:
+        _print(record, verbose)
+
+
+def _record(
+    session: "Session",
+    outputs: "list[list[Array]]",
+    cycles: list[int],
+    labels: list[int] | None,
+) -> dict[str, object]:
+    """What the run gave, as data."""
+    names = [port.name for port in session.get_outputs()]
+    first = [arrays[0].ravel() for arrays in outputs]
+    decides = all(2 <= array.size for array in first)
+    record: dict[str, object] = {
+        "model": session.manifest.model,
+        "target": session.artifact.target.name,
+        "samples": len(outputs),
+        "outputs": {
+            name: {"dtype": str(array.dtype), "shape": list(array.shape)}
+            for name, array in zip(names, outputs[0] if outputs else (), strict=False)
+        },
+    }
+    if decides and len(names) == 1:
+        record["predictions"] = [
+            {"class": int(array.argmax()), "value": float(array.max())} for array in first
+        ]
+    elif outputs:
+        record["values"] = [array[:8].tolist() for array in first]
+    if labels is not None and decides:
+        right = sum(int(array.argmax()) == label for array, label in zip(first, labels, strict=True))
+        record["labels"] = labels
+        record["right"] = right
+        record["accuracy"] = right / max(1, len(labels))
+    if any(cycles):
+        record["cycles"] = cycles[-1]
+        record["milliseconds"] = cycles[-1] / session.artifact.target.host.clock_mhz / 1e3
+    return record
+
+
+def _print(record: dict[str, object], verbose: int) -> None:
+    click.echo(f"{record['model']} on {record['target']}: {record['samples']} samples")
+    labels = record.get("labels")
+    predictions = record.get("predictions")
+    if isinstance(predictions, list):
+        shown = predictions if verbose else predictions[:SHOWN]
+        for index, item in enumerate(shown):
+            truth = f", label {labels[index]}" if isinstance(labels, list) else ""
+            click.echo(f"  sample {index}: class {item['class']} ({item['value']:.4g}){truth}")
+        if len(shown) < len(predictions):
+            click.echo(f"  … {len(predictions) - len(shown)} more (-v shows all)")
+    elif isinstance(values := record.get("values"), list):
+        for index, item in enumerate(values if verbose else values[:SHOWN]):
+            click.echo(f"  sample {index}: {', '.join(f'{number:.5g}' for number in item)} …")
+    if "right" in record:
+        click.echo(f"right: {record['right']} of {record['samples']}")
+    if "cycles" in record:
+        click.echo(
+            f"simulated: {record['cycles']:,} cycles an inference, "
+            f"{record['milliseconds']:.3g} ms at the target's clock"
+        )
+    if "written" in record:
+        click.echo(f"wrote {record['written']}")
+
+
+def _write(path: Path, session: "Session", outputs: "list[list[Array]]") -> None:
+    """All outputs, stacked over the samples, under their names."""
+    import io
+
+    import numpy as np
+
+    from mcc.ir import write_atomically
+
+    names = [port.name for port in session.get_outputs()]
+    stacked = {
+        name: np.concatenate([arrays[index] for arrays in outputs])
+        if outputs and outputs[0][index].ndim
+        else np.stack([arrays[index] for arrays in outputs])
+        for index, name in enumerate(names)
+    }
+    content = io.BytesIO()
+    np.savez_compressed(content, **stacked)  # type: ignore[arg-type]
+    write_atomically(path, content.getvalue())

@@ -1,0 +1,43 @@
+"""`mcc targets`: the machines that can be compiled for."""
+
+import click
+
+from .output import json_option, print_json, print_table
+
+
+@click.command("targets")
+@click.argument("name", required=False)
+@json_option
+def command(name: str | None, as_json: bool) -> None:
+    """List the targets, or show the record of NAME (a shipped target, or a target file)."""
+    from mcc.runtime import load_target, target_names
+
+    if name is not None:
+        record = load_target(name).to_dict()
+        if as_json:
+            print_json(record)
+        else:
+            _print_record(record, "")
+        return
+    targets = [load_target(item) for item in target_names()]
+    if as_json:
+        print_json([target.to_dict() for target in targets])
+        return
+    print_table(
+        "",
+        ("target", "backend", "extensions", "description"),
+        [
+            (target.name, target.backend, ", ".join(sorted(target.extensions)), target.description)
+            for target in targets
+        ],
+        wide="description",
+    )
+
+
+def _print_record(record: dict[str, object], indent: str) -> None:
+    for key, value in record.items():
+        if isinstance(value, dict):
+            click.echo(f"{indent}{key}")
+            _print_record(value, indent + "  ")
+        else:
+            click.echo(f"{indent}{key} = {value}")

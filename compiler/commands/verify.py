@@ -1,0 +1,87 @@
+"""`mcc verify`: an artifact held against the evaluator, onnxruntime and the float original."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .output import json_option, print_json, print_table, verbose_option
+
+if TYPE_CHECKING:
+    from mcc.verify import TensorCheck, Verification
+
+
+@click.command("verify")
+@click.argument("artifact", type=click.Path(path_type=Path))
+@click.option("--input", "-i", "source", help="Inputs: an .npz, or a folder of .npy files.")
+@click.option("--samples", type=int, default=4, show_default=True, help="How many inputs to try.")
+@click.option("--against", type=click.Path(path_type=Path), help="The float ONNX original.")
+@click.option("--no-onnxruntime", is_flag=True, help="Leave onnxruntime out.")
+@json_option
+@verbose_option
+def command(
+    artifact: Path,
+    source: str | None,
+    samples: int,
+    against: Path | None,
+    no_onnxruntime: bool,
+    as_json: bool,
+    verbose: int,
+) -> int:
+    """Check ARTIFACT tensor by tensor; exit status 1 if the machine differs from the evaluator.
+
+    Compared are the machine (the simulator, or the compiled library) with the IR evaluator in every
+    integer tensor, the evaluator with onnxruntime on the exported model, and with --against the
+    outputs with the float original.
+    """
+    from mcc.runtime import load
+    from mcc.samples import random_samples, read_samples
+    from mcc.verify import verify
+
+    loaded = load(artifact)
+    feeds = (
+        read_samples(source, loaded.manifest, samples)
+        if source
+        else random_samples(loaded.manifest, samples)
+    )
+    found = verify(loaded, feeds, against=against, with_onnxruntime=not no_onnxruntime)
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        _print(found, loaded.target.backend, verbose)
+    return 0 if found.passed else 1
+
+
+def _print(found: "Verification", backend: str, verbose: int) -> None:
+    machine = "library" if backend == "cpu" else "simulator"
+    _print_checks(f"{machine} against evaluator", found.machine, verbose)
+    if found.fused:
+        click.echo(f"  fused inside a step, nothing to compare: {', '.join(found.fused)}")
+    for level, checks in found.onnxruntime.items():
+        _print_checks(f"evaluator against onnxruntime, {level}", checks, verbose)
+    if found.against:
+        click.echo("outputs against the float original")
+        for item in found.against:
+            click.echo(
+                f"  {item.name}: SQNR {item.sqnr_db:.1f} dB, largest difference {item.largest:.4g}, "
+                f"same largest output in {item.same_argmax} of {item.rows}"
+            )
+    verdict = "passed" if found.passed else "FAILED"
+    click.echo(f"{verdict}: {found.samples} inputs")
+
+
+def _print_checks(title: str, checks: "tuple[TensorCheck, ...]", verbose: int) -> None:
+    integers = [check for check in checks if not check.dtype.startswith("float")]
+    elements = sum(check.elements for check in integers)
+    differing = sum(check.differing for check in integers)
+    click.echo(
+        f"{title}: {differing:,} of {elements:,} elements differ in {len(integers)} integer tensors"
+    )
+    shown = [check for check in checks if verbose or check.differing]
+    if shown:
+        print_table(
+            "",
+            ("tensor", "dtype", "elements", "differing", "largest"),
+            [(c.name, c.dtype, c.elements, c.differing, c.largest) for c in shown],
+            wide="tensor",
+        )

@@ -1,0 +1,80 @@
+"""onnxruntime as the outside judge."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from mcc.ir import Array, UserError
+
+if TYPE_CHECKING:
+    import onnx
+
+
+class JudgeOutput(Protocol):
+    """What onnxruntime tells of an output."""
+
+    @property
+    def name(self) -> str: ...
+
+
+class Judge(Protocol):
+    """The part of `onnxruntime.InferenceSession` that is used."""
+
+    def get_outputs(self) -> Sequence[JudgeOutput]: ...
+
+    def run(self, output_names: Sequence[str] | None, feeds: Mapping[str, Array]) -> list[Array]: ...
+
+
+def onnxruntime_session(
+    model: "Path | onnx.ModelProto", level: str, *, extra_outputs: Sequence[str] = ()
+) -> Judge:
+    """A CPU session on one thread.
+
+    Args:
+        model: A file, or a model.
+        level: `ORT_ENABLE_ALL` or `ORT_DISABLE_ALL`.
+        extra_outputs: Tensors inside the model that shall be outputs as well.
+
+    Raises:
+        UserError: If onnxruntime is not installed, or cannot load the model.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UserError(
+            "onnxruntime is not installed", remedy="pip install 'mcc-compiler[verify]'"
+        ) from None
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 3
+    settings.intra_op_num_threads = 1
+    settings.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+    content: str | bytes
+    if isinstance(model, Path):
+        if not model.exists():
+            raise UserError("no such file", where=str(model))
+        content = str(model)
+    else:
+        content = _with_outputs(model, extra_outputs).SerializeToString()
+    try:
+        session: Judge = onnxruntime.InferenceSession(
+            content, settings, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # onnxruntime's errors share no base class
+        raise UserError(
+            f"onnxruntime does not load it: {error}",
+            where=str(model) if isinstance(model, Path) else "the exported model",
+        ) from None
+    return session
+
+
+def _with_outputs(model: "onnx.ModelProto", names: Sequence[str]) -> "onnx.ModelProto":
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    present = {output.name for output in copy.graph.output}
+    produced = {name for node in copy.graph.node for name in node.output}
+    for name in names:
+        if name in produced and name not in present:
+            copy.graph.output.append(onnx.ValueInfoProto(name=name))
+    return copy

@@ -1,0 +1,57 @@
+"""What a compilation is asked for: one frozen record, checked once, behind the API and the command line."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from mcc.ir import UserError
+
+Quantization = Literal["none", "int8"]
+LEVELS = (0, 1, 2, 3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options of a compilation; the defaults are those of `mcc MODEL`."""
+
+    target: str = "cpu"
+    """A target's name, or the path of a target file."""
+    level: int = 2
+    """-O: 0 only what is needed, 1 quick and exact, 2 the default, 3 everything."""
+    quantize: Quantization | None = None
+    """None: what the target needs (`int8` on accelerators)."""
+    mode: Literal["strict", "portable"] = "strict"
+    """Whether scales are any float32 or powers of two (docs/quantization.md)."""
+    calibrate: str | Path | None = None
+    """Samples: an .npz, or a folder of .npy files. None: synthetic inputs."""
+    method: Literal["auto", "minmax", "percentile", "mse"] = "auto"
+    """How calibration turns values into ranges."""
+    input_range: tuple[float, float] | None = None
+    """What synthetic inputs look like."""
+    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict[str, Sequence[int]])
+    """Shapes for inputs with symbolic dimensions."""
+    passes: str | None = None
+    """A pipeline in the place of the level's own; `O2` in it stands for that level's passes."""
+    plugins: tuple[str, ...] = ()
+    """Python files that define passes."""
+    io: Literal["float", "int8"] = "float"
+    """Whether inputs and outputs are float, or stay integers."""
+    start: str | None = None
+    """The stage that the source, a `.mir` file, is at."""
+
+    def __post_init__(self) -> None:
+        if self.level not in LEVELS:
+            raise UserError(f"there is no -O{self.level}", remedy="known: -O0, -O1, -O2, -O3")
+        if self.input_range is not None and not self.input_range[0] < self.input_range[1]:
+            low, high = self.input_range
+            raise UserError(f"--input-range {low},{high}: the low end must be below the high end")
+
+    def spelled(self) -> dict[str, str]:
+        """The options that differ from their defaults, as strings, for the manifest."""
+        default = Options()
+        return {
+            name: str(value)
+            for name, value in vars(self).items()
+            if value != getattr(default, name) and name not in ("start",)
+        }

@@ -1,0 +1,229 @@
+"""`mcc verify`: the machine against the evaluator, the evaluator against onnxruntime, both against the float original."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from mcc.ir import Array, Module, Value, evaluate
+from mcc.ops import Quantize
+from mcc.passes import to_onnx_layout
+from mcc.runtime import Artifact, Session
+
+FLOAT_TOLERANCE = 1e-5
+"""Relative, of the largest element: for float tails, which no promise holds to the bit."""
+LEVELS = ("ORT_ENABLE_ALL", "ORT_DISABLE_ALL")
+
+
+@dataclass(frozen=True)
+class TensorCheck:
+    """One tensor over all samples, compared by two ways of computing it."""
+
+    name: str
+    dtype: str
+    elements: int
+    differing: int
+    largest: float
+    """The largest absolute difference."""
+
+    def __add__(self, other: "TensorCheck") -> "TensorCheck":
+        return TensorCheck(
+            self.name,
+            self.dtype,
+            self.elements + other.elements,
+            self.differing + other.differing,
+            max(self.largest, other.largest),
+        )
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """Outputs against the float original."""
+
+    name: str
+    sqnr_db: float
+    """Signal to quantization noise, in decibels; inf where nothing differs."""
+    largest: float
+    same_argmax: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Everything that was compared."""
+
+    samples: int
+    machine: tuple[TensorCheck, ...]
+    """The machine (simulator or library) against the evaluator."""
+    fused: tuple[str, ...]
+    """Integer tensors that the machine keeps inside a fused step, so that there is nothing to compare."""
+    onnxruntime: Mapping[str, tuple[TensorCheck, ...]] = field(
+        default_factory=dict[str, tuple[TensorCheck, ...]]
+    )
+    """By optimisation level: the evaluator against onnxruntime on the exported model."""
+    against: tuple[Fidelity, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """No integer element differs between machine and evaluator, and floats agree."""
+        return all(_accepted(check) for check in self.machine)
+
+    def to_dict(self) -> dict[str, object]:
+        record = asdict(self)
+        record["passed"] = self.passed
+        return record
+
+
+def _accepted(check: TensorCheck) -> bool:
+    return check.differing == 0
+
+
+def verify(
+    artifact: Artifact,
+    samples: Sequence[Mapping[str, Array]],
+    *,
+    against: str | Path | None = None,
+    with_onnxruntime: bool = True,
+) -> Verification:
+    """Compare an artifact tensor by tensor on samples of batch 1.
+
+    Args:
+        artifact: What to check.
+        samples: Feeds for the artifact's inputs.
+        against: The float ONNX model that it was made from.
+        with_onnxruntime: Whether to export the reference module and run onnxruntime on it.
+
+    Raises:
+        UserError: If onnxruntime is wanted and not installed, or a sample does not fit.
+    """
+    lowered = artifact.module("lowered")
+    session = Session(artifact)
+    machine: dict[str, TensorCheck] = {}
+    integer = {value.name for value in lowered.values() if _is_integer(value)}
+    references: list[dict[str, Array]] = []
+    for feeds in samples:
+        reference = _observed(lowered, feeds)
+        found: dict[str, Array] = {}
+
+        def keep(value: Value, array: Array, into: dict[str, Array] = found) -> None:
+            if value.name:
+                into[value.name] = to_onnx_layout(array, value)
+
+        outputs = session.observe(feeds, keep)
+        found |= outputs
+        _add(machine, _compare(reference, found))
+        references.append(reference)
+    judged: dict[str, tuple[TensorCheck, ...]] = {}
+    if with_onnxruntime:
+        reference_module = artifact.module("module")
+        for level in LEVELS:
+            judged[level] = _judge(reference_module, samples, references, level)
+    fidelity = _fidelity(artifact, samples, references, against) if against else ()
+    fused = tuple(sorted(integer - machine.keys()))
+    return Verification(len(samples), tuple(machine.values()), fused, judged, fidelity)
+
+
+def _is_integer(value: Value) -> bool:
+    return bool(value.name) and value.tensor.dtype.is_integer and value.op is not None and bool(
+        value.op.operands
+    )
+
+
+def _observed(module: Module, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """Every named tensor of an evaluation that is computed, and the outputs by their names."""
+    found: dict[str, Array] = {}
+
+    def keep(value: Value, array: Array) -> None:
+        if value.name and value.op is not None and value.op.operands:
+            found[value.name] = to_onnx_layout(array, value)
+
+    outputs = evaluate(module, feeds, keep)
+    return found | outputs
+
+
+def _compare(
+    reference: Mapping[str, Array], found: Mapping[str, Array]
+) -> Iterator[TensorCheck]:
+    for name, expected in reference.items():
+        actual = found.get(name)
+        if actual is None or actual.shape != expected.shape or actual.dtype != expected.dtype:
+            continue
+        yield compare(name, expected, actual)
+
+
+def compare(name: str, expected: Array, actual: Array) -> TensorCheck:
+    """Count differing elements: any bit for integers, beyond the tolerance for floats."""
+    if expected.dtype.kind in "iub":
+        gap = np.abs(expected.astype(np.int64) - actual.astype(np.int64))
+        differing = int(np.count_nonzero(gap))
+    else:
+        wide = expected.astype(np.float64)
+        both = np.isnan(wide) & np.isnan(actual.astype(np.float64))
+        gap = np.where(both, 0.0, np.abs(wide - actual.astype(np.float64)))
+        gap = np.where(np.isnan(gap), np.where(wide == actual, 0.0, np.inf), gap)
+        finite = np.abs(wide[np.isfinite(wide)])
+        scale = float(finite.max()) if finite.size else 1.0
+        differing = int(np.count_nonzero(gap > FLOAT_TOLERANCE * scale))
+    largest = float(gap.max()) if gap.size else 0.0
+    return TensorCheck(name, str(expected.dtype), expected.size, differing, largest)
+
+
+def _add(into: dict[str, TensorCheck], checks: Iterable[TensorCheck]) -> None:
+    for check in checks:
+        into[check.name] = into[check.name] + check if check.name in into else check
+
+
+def _judge(
+    module: Module,
+    samples: Sequence[Mapping[str, Array]],
+    references: Sequence[Mapping[str, Array]],
+    level: str,
+) -> tuple[TensorCheck, ...]:
+    """onnxruntime on the exported reference module, its quantized tensors and outputs."""
+    from mcc.backends.onnx import export
+
+    from .judge import onnxruntime_session
+
+    quantized = [
+        op.result.name for op in module.ops() if isinstance(op, Quantize) and op.result.name
+    ]
+    names = [*dict.fromkeys([*module.output_names, *quantized])]
+    session = onnxruntime_session(export(module), level, extra_outputs=names)
+    available = {output.name for output in session.get_outputs()}
+    wanted = [name for name in names if name in available]
+    checks: dict[str, TensorCheck] = {}
+    for feeds, reference in zip(samples, references, strict=True):
+        found = dict(zip(wanted, session.run(wanted, dict(feeds)), strict=True))
+        _add(checks, _compare(reference, found))
+    return tuple(checks.values())
+
+
+def _fidelity(
+    artifact: Artifact,
+    samples: Sequence[Mapping[str, Array]],
+    references: Sequence[Mapping[str, Array]],
+    against: str | Path,
+) -> tuple[Fidelity, ...]:
+    """The artifact's outputs against onnxruntime on the float original."""
+    from .judge import onnxruntime_session
+
+    session = onnxruntime_session(Path(against), "ORT_ENABLE_ALL")
+    names = [port.name for port in artifact.manifest.outputs]
+    mine: dict[str, list[Array]] = {name: [] for name in names}
+    theirs: dict[str, list[Array]] = {name: [] for name in names}
+    for feeds, reference in zip(samples, references, strict=True):
+        for name, array in zip(names, session.run(names, dict(feeds)), strict=True):
+            theirs[name].append(np.asarray(array, np.float64).ravel())
+            mine[name].append(reference[name].astype(np.float64).ravel())
+    return tuple(fidelity(name, np.stack(theirs[name]), np.stack(mine[name])) for name in names)
+
+
+def fidelity(name: str, expected: Array, actual: Array) -> Fidelity:
+    """SQNR and agreement of decisions between two arrays [samples, elements]."""
+    noise = float(((expected - actual) ** 2).sum())
+    signal = float((expected**2).sum())
+    sqnr = float("inf") if noise == 0 else 10 * float(np.log10(signal / noise)) if signal else 0.0
+    same = int((expected.argmax(1) == actual.argmax(1)).sum()) if expected.shape[1] else 0
+    largest = float(np.abs(expected - actual).max(initial=0.0))
+    return Fidelity(name, sqnr, largest, same, len(expected))
