@@ -1,13 +1,25 @@
 """The compiler on one page: the road from a model to an artifact, stage by stage."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mcc.backends import Progress, Stage, backend_named
 from mcc.ir import Module, UserError, known_names, load_module
 from mcc.ops import Dequantize, Quantize
-from mcc.passes import IntegerEdges, LowerQuantized, Pass, pipeline_for, run_passes
+from mcc.passes import (
+    Hook,
+    IntegerEdges,
+    LowerQuantized,
+    Pass,
+    PassRun,
+    discover,
+    load_plugin,
+    pass_named,
+    pipeline_for,
+    print_after,
+    run_passes,
+)
 from mcc.runtime import Artifact, Manifest, load_target, module_members
 
 from .calibrate import quantization
@@ -18,14 +30,13 @@ from .versions import versions
 if TYPE_CHECKING:
     import onnx
 
-    from mcc.passes import PassRun
+    Source = str | Path | bytes | onnx.ModelProto | Module
 
-Source = "str | Path | bytes | onnx.ModelProto | Module"
 Step = tuple[str, Callable[[Module], Module]]
 
 
 def compile(
-    source: "str | Path | bytes | onnx.ModelProto | Module",
+    source: "Source",
     options: Options | None = None,
     *,
     progress: Progress | None = None,
@@ -58,8 +69,11 @@ class Compilation:
         self.progress: Progress = progress or (lambda what, done, total: None)
         self.runs: list[PassRun] = []
         self.notes: list[str] = []
-        self.on_pass: Callable[[Pass, Module], None] | None = None
-        """Called after every pass, for `--print-after`."""
+        self.after_pass: Hook | None = None
+        """Called with every pass and the module that it left."""
+        discover()
+        for plugin in options.plugins:
+            load_plugin(plugin)
 
     def steps(self) -> tuple[Step, ...]:
         """Every stage behind `imported`, in order: a name, and how it is reached."""
@@ -77,7 +91,7 @@ class Compilation:
     def stage_names(self) -> list[str]:
         return ["imported", *(name for name, _ in self.steps())]
 
-    def walk(self, source: "str | Path | bytes | onnx.ModelProto | Module") -> Iterator[tuple[str, Module]]:
+    def walk(self, source: "Source") -> Iterator[tuple[str, Module]]:
         """Each stage's name and module. A later stage may change the module of an earlier one."""
         start = self.options.start or "imported"
         names = self.stage_names()
@@ -88,31 +102,24 @@ class Compilation:
             module = step(module)
             yield name, module
 
-    def artifact(self, source: "str | Path | bytes | onnx.ModelProto | Module") -> Artifact:
+    def artifact(self, source: "Source") -> Artifact:
         """Walk to the end and emit."""
         members: dict[str, bytes] = {}
         manifest: Manifest | None = None
-        module: Module | None = None
+        last: Module | None = None
+        kept = {"quantized": "module", "lowered": "lowered"}
         for name, module in self.walk(source):
-            if name in ("imported", "optimized", "quantized"):
-                # The last of them is the reference that a check holds the program against.
-                members = module_members("module", module)
-                reference = module
-            if name == "lowered":
-                members |= module_members("lowered", module)
-                manifest = self.manifest(module)
-        assert module is not None
-        if manifest is None:
-            raise UserError(
-                f"an artifact needs the reference module; start at `lowered` or before, not at "
-                f"{self.options.start!r}",
-                remedy="use --emit to continue from a later stage",
-            )
-        del reference
-        members |= self.backend.emit(module, self.target, self.progress)
-        return Artifact(manifest, members)
+            if name in kept:
+                # What a check holds the program against, and what is exported.
+                members |= module_members(kept[name], module)
+            manifest = self.manifest(module) if name == "lowered" else manifest
+            last = module
+        assert last is not None, "a walk has at least its first stage"
+        members |= self.backend.emit(last, self.target, self.progress)
+        # Whoever starts behind `lowered` gets an artifact that runs, with nothing to verify against.
+        return Artifact(manifest or self.manifest(last), members)
 
-    def enter(self, source: "str | Path | bytes | onnx.ModelProto | Module") -> Module:
+    def enter(self, source: "Source") -> Module:
         """The module to start from."""
         if isinstance(source, Module):
             return source
@@ -141,7 +148,13 @@ class Compilation:
 
     def run(self, module: Module, passes: tuple[Pass, ...]) -> Module:
         """Run passes, keeping the record of each."""
-        return run_passes(module, passes, record=self.runs.append, after=self.on_pass)
+        return run_passes(module, passes, record=self.runs.append, after=self.after_pass)
+
+    def print_after(self, name: str, write: Callable[[str], object]) -> None:
+        """Write the module after every pass of that name (`all`: of any)."""
+        if name != "all":
+            pass_named(name)
+        self.after_pass = print_after(["*" if name == "all" else name], write)
 
     def known_stage(self, name: str) -> None:
         """Refuse a stage that the target does not have."""
@@ -165,6 +178,3 @@ class Compilation:
 
     def _backend_step(self, stage: Stage) -> Step:
         return stage.name, lambda module: self.run(module, stage.passes)
-
-
-__all__ = ["Compilation", "Mapping", "compile"]

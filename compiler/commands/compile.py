@@ -104,8 +104,10 @@ def command(
     mcc resnet8.onnx --target riscv-accel -O2 --calibrate cifar10.npz
     mcc resnet8.onnx --quantize int8 --emit onnx -o resnet8_int8.onnx
     """
+    from mcc import report
     from mcc.driver import Compilation
     from mcc.options import Options
+    from mcc.passes import pass_named
 
     options = Options(
         target=target,
@@ -124,9 +126,9 @@ def command(
     with progress_bar(quiet=as_json) as progress:
         compilation = Compilation(options, progress)
         if print_after:
-            compilation.print_after(print_after, lambda text: click.echo(text))
+            compilation.print_after(print_after, click.echo)
         if explain:
-            compilation.known_pass(explain)
+            pass_named(explain)
         if stage == "help":
             _list_stages(compilation, as_json)
             return
@@ -137,7 +139,7 @@ def command(
             path = output or Path(model.stem + ".mcc")
             artifact = compilation.artifact(model)
             artifact.save(path)
-            record = compilation.summary(artifact, path)
+            record = report.artifact_record(artifact, path)
     _show(compilation, record, stage, options, as_json, timing, explain, verbose)
 
 

@@ -18,14 +18,16 @@ def command(
     """Run passes on MODULE, a .mir file (`-` reads standard input), and print or write the result."""
     from mcc import backends, report
     from mcc.ir import load_module, parse, print_module, save_module
-    from mcc.passes import PassRun, load_plugin, parse_pipeline, record_into, run_passes
+    from mcc.passes import PassRun, load_plugin, pass_named, pipeline_for, run_passes
 
     backends.register_ops()
+    if explain:
+        pass_named(explain)
     for plugin in plugins:
         load_plugin(plugin)
     source = parse(sys.stdin.read(), source="<stdin>") if str(module) == "-" else load_module(module)
     runs: list[PassRun] = []
-    result = run_passes(source, parse_pipeline(passes), after=[record_into(runs)])
+    result = run_passes(source, pipeline_for(passes, 0), record=runs.append)
     if output is not None:
         save_module(result, output)
     else:
