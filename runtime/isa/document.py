@@ -1,9 +1,22 @@
 """The instruction table of docs/accelerator.md, from the classes."""
 
 import inspect
+from pathlib import Path
 
 from .encoding import Bits, Instruction
 from .table import INSTRUCTIONS
+
+_START, _END = "<!-- instruction table -->\n", "<!-- end -->"
+
+
+def update_document(path: str | Path) -> None:
+    """Writes the table anew between the two markers of `path`."""
+    file = Path(path)
+    before, start, rest = file.read_text(encoding="utf-8").partition(_START)
+    _, end, after = rest.partition(_END)
+    if not start or not end:
+        raise ValueError(f"{path} lacks the lines {_START.strip()} and {_END}")
+    file.write_text(before + start + instruction_table() + end + after, encoding="utf-8")
 
 
 def instruction_table() -> str:

@@ -1,0 +1,70 @@
+"""What can go wrong when a program runs: numbers for the kernels, sentences for people."""
+
+from mcc.ir import UserError
+
+(
+    NONE,
+    DRAM_BOUNDS,
+    SCRATCHPAD_BOUNDS,
+    ACCUMULATOR_BOUNDS,
+    MOVE_TOO_WIDE,
+    BLOCKS_OVERLAP,
+    MOVE_OVERLAPS,
+    POOL_TOO_WIDE,
+    READ_UNDEFINED_SCRATCHPAD,
+    READ_UNDEFINED_ACCUMULATOR,
+    ACCUMULATE_UNDEFINED,
+    READ_UNDEFINED_SCALES,
+    READ_UNDEFINED_TABLE,
+    SCALES_BOUNDS,
+    NO_PRELOAD,
+    STALE_DRAM,
+    UNORDERED_LOADS,
+) = range(17)
+
+_SENTENCES = {
+    DRAM_BOUNDS: "DRAM bytes {0:#x} to {1:#x} are outside the {2:#x} bytes there are",
+    SCRATCHPAD_BOUNDS: "scratchpad rows {0} to {1} are outside the {2} rows there are",
+    ACCUMULATOR_BOUNDS: "accumulator rows {0} to {1} are outside the {2} rows there are",
+    MOVE_TOO_WIDE: "a row of {0} bytes is moved, at most {1} can be",
+    BLOCKS_OVERLAP: "the block stride {0} is less than the {1} rows moved",
+    MOVE_OVERLAPS: "source rows from {0} and destination rows from {1} overlap",
+    POOL_TOO_WIDE: "pooling takes up to {1} columns, not {0}",
+    READ_UNDEFINED_SCRATCHPAD: "reads columns of scratchpad row {0} that nothing has written",
+    READ_UNDEFINED_ACCUMULATOR: "reads columns of accumulator row {0} that nothing has written",
+    ACCUMULATE_UNDEFINED: "adds to columns of accumulator row {0} that nothing has written",
+    READ_UNDEFINED_SCALES: "uses multiplier {1} of table row {0}, which was never loaded",
+    READ_UNDEFINED_TABLE: "uses table {0}, which was never loaded",
+    SCALES_BOUNDS: "uses row {0} of the multiplier table, which has {1} rows",
+    NO_PRELOAD: "computes without a preload before it",
+    STALE_DRAM: (
+        "loads DRAM bytes {0:#x} to {1:#x}, some of which were stored since the last fence; "
+        "hardware may read the old bytes"
+    ),
+    UNORDERED_LOADS: (
+        "adds to accumulator row {0}, which was loaded since the last fence; "
+        "hardware does not order the two loads"
+    ),
+}
+
+
+class SimulatorFault(UserError):  # noqa: N818 - a machine faults
+    """A program did what the machine cannot do or leaves undefined. `index` is the command's."""
+
+    def __init__(self, message: str, *, index: int, text: str, node: str = "") -> None:
+        where = f"command {index}: {text}"
+        if node:
+            where += f" (from ONNX node {node!r})"
+        super().__init__(
+            message,
+            where=where,
+            remedy="The program is wrong, not the model. Please report it if mcc compiled it.",
+        )
+        self.index = index
+        self.text = text
+        self.node = node
+
+
+def sentence(fault: int, detail: tuple[int, ...]) -> str:
+    """The fault in words, with its numbers."""
+    return _SENTENCES[fault].format(*detail)

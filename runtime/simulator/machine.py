@@ -1,0 +1,111 @@
+"""The accelerator in software: memories that persist, and `run`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from mcc.runtime.isa import Commands, disassemble, illegal_for
+
+from .faults import SimulatorFault, sentence
+from .memory import MACS, new_memory
+from .operands import decode_operands
+
+if TYPE_CHECKING:
+    from mcc.runtime.target import Target
+
+_CHUNK = 1 << 15  # commands decoded at a time; a decoded one takes 128 bytes
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run did and cost."""
+
+    commands: int
+    macs: int
+    """Multiply-accumulates of the tiles as given, padding inside the array not counted."""
+    cycles: int
+    """Estimated cycles, or 0 where no estimate was asked for."""
+
+
+class Machine:
+    """One accelerator with its DRAM. State persists between runs.
+
+    `check_hazards` faults where program order alone does not make hardware agree: a load of DRAM
+    bytes that were stored since the last fence, and an accumulating load to a row that another load
+    wrote since. `check_undefined` faults on a read of local memory that nothing has written.
+    """
+
+    def __init__(
+        self,
+        target: "Target",
+        dram_bytes: int,
+        *,
+        check_hazards: bool = True,
+        check_undefined: bool = True,
+    ) -> None:
+        self.target = target
+        self._memory = new_memory(
+            target.machine,
+            dram_bytes,
+            check_hazards=check_hazards,
+            check_undefined=check_undefined,
+        )
+
+    @property
+    def dram(self) -> npt.NDArray[np.uint8]:
+        """DRAM from address 0; write inputs and weights into it, read outputs from it."""
+        return self._memory.dram
+
+    @property
+    def scratchpad(self) -> npt.NDArray[np.int8]:
+        """All banks' rows, shape (rows, dim)."""
+        return self._memory.scratchpad
+
+    @property
+    def accumulator(self) -> npt.NDArray[np.int32]:
+        """All banks' rows, shape (rows, dim)."""
+        return self._memory.accumulator
+
+    def run(
+        self,
+        commands: Commands,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        nodes: Callable[[int], str] | None = None,
+    ) -> RunResult:
+        """Runs `commands[start:stop]`.
+
+        `nodes` names the ONNX node of a command's index, for faults.
+
+        Raises:
+            SimulatorFault: at the first command that the machine refuses (then none has run) or
+            that goes wrong.
+        """
+        end = len(commands) if stop is None else min(stop, len(commands))
+        illegal = illegal_for(self.target, commands[start:end])
+        if illegal is not None:
+            raise self._fault(commands, start + illegal.index, illegal.reason, nodes)
+        from .interpreter import interpret
+
+        before = int(self._memory.words[MACS])
+        for first in range(start, end, _CHUNK):
+            chunk = decode_operands(commands[first : min(first + _CHUNK, end)])
+            done, fault = interpret(chunk, self._memory)
+            if fault:
+                detail = tuple(int(number) for number in self._memory.detail)
+                raise self._fault(commands, first + done, sentence(fault, detail), nodes)
+        return RunResult(end - start, int(self._memory.words[MACS]) - before, 0)
+
+    def _fault(
+        self,
+        commands: Commands,
+        index: int,
+        message: str,
+        nodes: Callable[[int], str] | None,
+    ) -> SimulatorFault:
+        text = disassemble(commands[index : index + 1]).strip()
+        return SimulatorFault(message, index=index, text=text, node=nodes(index) if nodes else "")

@@ -1,0 +1,110 @@
+"""Programs decoded for the jitted kernels.
+
+One record a command, laid out from the instruction classes.
+
+The records of all classes share one layout: field i of every class lies in slot i, under the name
+`mnemonic_field` (`config_ld_stride`). So the kernels name fields and know no bit positions, and a
+new instruction needs no table here.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from mcc.runtime.isa import INSTRUCTIONS, Commands, Instruction, operations
+from mcc.runtime.isa import MoveIn as AnyMoveIn
+
+Operands = npt.NDArray[np.void]
+"""An array of `OPERANDS`."""
+
+
+class Record(Protocol):
+    """One record of `OPERANDS` as the kernels see it: fields by name."""
+
+    def __getattr__(self, name: str) -> int: ...
+
+
+class Codes(NamedTuple):
+    """The operation number of each instruction, for the kernels' dispatch."""
+
+    config_ex: int
+    config_ld: int
+    config_st: int
+    mvin: int
+    mvin2: int
+    mvin3: int
+    mvout: int
+    preload: int
+    compute_new: int
+    compute_kept: int
+    flush: int
+    fence: int
+    config_requant: int
+    config_pad: int
+    load_scales: int
+    config_scales: int
+    load_table: int
+    config_table: int
+    config_pool: int
+    mvout_spad: int
+
+
+CODES = Codes(**{kind.mnemonic: number for number, kind in enumerate(INSTRUCTIONS)})
+
+
+def prefix(instruction: type[Instruction]) -> str:
+    """The first part of its fields' names.
+
+    The three moves-in share one, as they share their fields.
+    """
+    shared = AnyMoveIn if issubclass(instruction, AnyMoveIn) else instruction
+    return shared.mnemonic
+
+
+def _layout() -> np.dtype[np.void]:
+    fields: dict[str, tuple[object, int]] = {"operation": (np.int64, 0)}
+    for instruction in INSTRUCTIONS:
+        for slot, (name, bits) in enumerate(instruction.bits.items()):
+            kind = np.float32 if bits.kind == "real" else np.int64
+            fields[f"{prefix(instruction)}_{name}"] = (kind, 8 + 8 * slot)
+    # numba's cache looks at the file of the outermost function only. A field named after the text
+    # of this folder makes all kernels' signatures differ as soon as a file changes, so that nothing
+    # stale is ever called.
+    fields[f"kernels_{_digest()}"] = (np.uint8, 0)
+    slots = max(len(instruction.bits) for instruction in INSTRUCTIONS)
+    return np.dtype(
+        {
+            "names": list(fields),
+            "formats": [kind for kind, _ in fields.values()],
+            "offsets": [offset for _, offset in fields.values()],
+            "itemsize": 8 + 8 * slots,
+        }
+    )
+
+
+def _digest() -> str:
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+
+
+OPERANDS = _layout()
+
+
+def decode_operands(commands: Commands) -> Operands:
+    """The records of `commands`, every one of which some instruction encodes."""
+    records = np.zeros(len(commands), OPERANDS)
+    numbers = operations(commands)
+    records["operation"] = numbers
+    for number, instruction in enumerate(INSTRUCTIONS):
+        where = np.flatnonzero(numbers == number)
+        if not where.size:
+            continue
+        for name, column in instruction.unpack(commands[where]).items():
+            # 64-bit addresses become signed; the kernels refuse negative ones.
+            records[f"{prefix(instruction)}_{name}"][where] = column.astype(
+                records.dtype[f"{prefix(instruction)}_{name}"], casting="unsafe"
+            )
+    return records
