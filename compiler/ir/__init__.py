@@ -1,7 +1,7 @@
 """The intermediate representation: values, ops, regions, modules, their text, verifier, rewriter and evaluator."""
 
 from .builtin import Constant, Yield, constant, constant_of
-from .core import OPS, Module, Op, Region, Value
+from .core import OPS, Op, Region, Value
 from .data import Data
 from .errors import OpError, UserError, known_names
 from .evaluator import evaluate
@@ -13,6 +13,7 @@ from .files import (
     weights_to_bytes,
     write_atomically,
 )
+from .module import Module
 from .parser import parse
 from .printer import Printed, format_op, print_module, with_caret
 from .rewriter import Because, Rewriter, RewriteReport, Rule, apply_rules

@@ -1,4 +1,4 @@
-"""Values, ops, regions and modules: the whole IR in memory.
+"""Values, ops and regions: the IR in memory.
 
 An op class declares its operands, attributes and regions by annotations, once:
 
@@ -9,19 +9,23 @@ An op class declares its operands, attributes and regions by annotations, once:
         def infer(self) -> Tensor: ...
         def evaluate(self, x, w): ...
 
-Constructor, text form, verifier, CSE key and documentation follow from that. Ops are frozen once built;
-what is attached to a module changes only through `mcc.ir.Rewriter`.
+Constructor, text form, verifier, CSE key and documentation follow from that. Ops are frozen once
+built; what is attached to a module changes only through `mcc.ir.Rewriter`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, dataclass_transform
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar, Self, TypeVar, dataclass_transform
 
 from .errors import OpError
-from .fields import MISSING, Field, Kind, read_fields
-from .types import Array, Quant, Space, Tensor, Type
+from .fields import MISSING, Field, Kind, convert, read_fields
+from .links import attach, nodes_of, set_nodes
+from .types import Quant, Space, Tensor, Type
 
 if TYPE_CHECKING:
-    pass
+    from .module import Module
+
+_OP_NAME = re.compile(r"[a-z_][a-z0-9_.\-]*")
 
 
 class Value:
@@ -73,7 +77,11 @@ class Value:
 
 @dataclass_transform(frozen_default=True)
 class Op:
-    """One operation. Subclasses annotate fields: `Value` is an operand, `Region` a region, else an attribute."""
+    """One operation; annotations of a subclass are its fields.
+
+    `Value` is an operand, `Value | None` an optional one, `tuple[Value, ...]` any number of them,
+    `Region` a region, and everything else an attribute.
+    """
 
     if not TYPE_CHECKING:  # names of ours must not count as declared fields
         __annotations__ = {}
@@ -92,6 +100,8 @@ class Op:
         super().__init_subclass__()
         cls.spec_fields = read_fields(cls, Value, Region)
         if name:
+            if not _OP_NAME.fullmatch(name):
+                raise TypeError(f"{name!r} cannot be an op's name in the text: lower case, please")
             if name in OPS:
                 raise TypeError(f"two ops are called {name!r}")
             cls.op_name, cls.reads, cls.writes = name, reads, writes
@@ -99,12 +109,11 @@ class Op:
 
     def __init__(self, *arguments: object, **keywords: object) -> None:
         state = self.__dict__
-        _bind(self, arguments, keywords, state)
-        state["nodes"] = ()
+        state.update(origin=(), nodes_seen=None, results=(), erased=False)
         state["region"] = state["previous"] = state["next"] = None
+        _bind(self, arguments, keywords, state)
         for region in self.regions:
-            region.__dict__["parent"] = self
-        state["results"] = ()
+            region.parent = self
         try:
             types = self.infer()
         except OpError as error:
@@ -113,12 +122,12 @@ class Op:
             Value(type, self) for type in (types if isinstance(types, tuple) else (types,))
         )
 
-    if TYPE_CHECKING:
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Names of the ONNX nodes that this op comes from."""
+        return nodes_of(self)
 
-        @property
-        def nodes(self) -> tuple[str, ...]:
-            """Names of the ONNX nodes that this op comes from."""
-            ...
+    if TYPE_CHECKING:
 
         @property
         def results(self) -> tuple[Value, ...]:
@@ -141,10 +150,10 @@ class Op:
             ...
 
     def infer(self) -> Type | tuple[Type, ...]:
-        """The shape rule: result types from operands and attributes; raises `OpError` naming the field."""
+        """The rule for result types, from operands and attributes; an `OpError` names the field."""
         raise NotImplementedError
 
-    # `evaluate(self, *operands)`, the meaning on numpy arrays, is declared by each op with its own operands.
+    # Each op declares `evaluate(self, ...)`, its meaning on numpy arrays, with its own operands.
 
     @property
     def result(self) -> Value:
@@ -184,13 +193,14 @@ class Op:
         """No effect on memory: may be removed when unused, and merged with an equal op."""
         return not self.reads and not self.writes and all(region.pure for region in self.regions)
 
-    def named(self, name: str, nodes: Sequence[str] = ()) -> "Op":
+    def named(self, name: str, nodes: Sequence[str] = ()) -> Self:
         """Give a fresh op's (first) result its name, and the op its ONNX nodes; returns itself."""
         if self.region is not None:
             raise RuntimeError("only a detached op can be named; use the rewriter")
         if self.results:
             self.results[0].name = name
-        self.__dict__["nodes"] = tuple(nodes) or self.nodes
+        if nodes:
+            set_nodes(self, tuple(nodes))
         return self
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -201,6 +211,8 @@ class Op:
 
         return format_op(self).text
 
+
+_AnyOp = TypeVar("_AnyOp", bound=Op)
 
 OPS: dict[str, type[Op]] = {}
 """Every op class by its name in the text."""
@@ -217,12 +229,14 @@ class Region:
         self.last: Op | None = None
 
     def __iter__(self) -> Iterator[Op]:
-        """The ops in order; the op just seen may be removed, and ops may be added behind it."""
+        """The ops in order; ops may be removed on the way, and added behind the one just seen."""
         op = self.first
         while op is not None:
-            following = op.next
             yield op
-            op = following if op.region is not self else op.next
+            op = op.next
+            # An op that was removed meanwhile still knows what came next.
+            while op is not None and op.region is not self:
+                op = op.next
 
     @property
     def pure(self) -> bool:
@@ -235,126 +249,10 @@ class Region:
             raise OpError("the region is empty: it must end in a yield")
         return self.last.operands
 
-    def append(self, op: Op) -> Op:
+    def append(self, op: _AnyOp) -> _AnyOp:
         """Attach a new op at the end (for building; a finished module changes through the rewriter)."""
         attach(op, self, before=None)
         return op
-
-
-class Module:
-    """A whole program: named inputs and outputs around one region."""
-
-    def __init__(self, name: str, body: Region, output_names: Sequence[str]) -> None:
-        self.name = name
-        self.body = body
-        self.output_names = tuple(output_names)
-        self.meta: dict[str, str] = {}
-        """Facts that travel with the module, such as the producer and the opset."""
-        body.parent = self
-
-    @property
-    def inputs(self) -> tuple[Value, ...]:
-        return self.body.args
-
-    @property
-    def outputs(self) -> tuple[Value, ...]:
-        return self.body.yielded
-
-    def ops(self) -> Iterator[Op]:
-        """Every op in order, those of nested regions after the op that holds them."""
-        pending = [iter(self.body)]
-        while pending:
-            op = next(pending[-1], None)
-            if op is None:
-                pending.pop()
-                continue
-            yield op
-            pending.extend(iter(region) for region in reversed(op.regions))
-
-    def values(self) -> Iterator[Value]:
-        """Inputs, then every op's results in order."""
-        yield from self.body.args
-        for op in self.ops():
-            yield from op.results
-
-    def __eq__(self, other: object) -> bool:
-        """Same text and the same constant bytes."""
-        from .printer import print_module
-
-        if not isinstance(other, Module):
-            return NotImplemented
-        mine, theirs = print_module(self), print_module(other)
-        return mine.text == theirs.text and same_arrays(mine.weights, theirs.weights)
-
-    __hash__ = None  # type: ignore[assignment]  # mutable through the rewriter
-
-    def __str__(self) -> str:
-        from .printer import print_module
-
-        return print_module(self).text
-
-
-def same_arrays(left: "Mapping[str, Array]", right: "Mapping[str, Array]") -> bool:
-    """Whether two tables hold the same names, dtypes, shapes and bytes."""
-    return left.keys() == right.keys() and all(
-        left[name].dtype == right[name].dtype
-        and left[name].shape == right[name].shape
-        and left[name].tobytes() == right[name].tobytes()
-        for name in left
-    )
-
-
-def attach(op: Op, region: Region, before: Op | None) -> None:
-    """Link a detached op into a region and count its uses. Only builders and the rewriter call this."""
-    if op.region is not None:
-        raise RuntimeError(f"{op.op_name} is attached already")
-    after = before.previous if before is not None else region.last
-    op.__dict__.update(region=region, previous=after, next=before)
-    if after is not None:
-        after.__dict__["next"] = op
-    else:
-        region.first = op
-    if before is not None:
-        before.__dict__["previous"] = op
-    else:
-        region.last = op
-    for value in op.operands:
-        value.uses[op] = value.uses.get(op, 0) + 1
-
-
-def detach(op: Op) -> None:
-    """Unlink an op and forget its uses. Only the rewriter calls this."""
-    region = op.region
-    if region is None:
-        raise RuntimeError(f"{op.op_name} is not attached")
-    if op.previous is not None:
-        op.previous.__dict__["next"] = op.next
-    else:
-        region.first = op.next
-    if op.next is not None:
-        op.next.__dict__["previous"] = op.previous
-    else:
-        region.last = op.previous
-    # `next` stays, so that an iterator standing on the op finds its way on.
-    op.__dict__.update(region=None, previous=None)
-    for value in op.operands:
-        value.uses.pop(op, None)
-
-
-def swap_operand(op: Op, old: Value, new: Value) -> None:
-    """Replace every operand `old` of an attached op. Only the rewriter calls this."""
-    for field in op.spec_fields:
-        current = op.__dict__.get(field.name)
-        if current is old:
-            op.__dict__[field.name] = new
-        elif field.kind is Kind.VARIADIC:
-            op.__dict__[field.name] = tuple(new if value is old else value for value in current)
-    new.uses[op] = new.uses.get(op, 0) + old.uses.pop(op, 0)
-
-
-def set_nodes(op: Op, nodes: Sequence[str]) -> None:
-    """Set an op's ONNX provenance. Only builders and the rewriter call this."""
-    op.__dict__["nodes"] = tuple(dict.fromkeys(nodes))
 
 
 def _bind(
@@ -371,31 +269,36 @@ def _bind(
         value = given.get(field.name, field.default)
         if value is MISSING:
             raise OpError(f"{op.op_name} needs {field.name}", field.name)
-        _check_kind(op, field, value)
-        state[field.name] = value
+        state[field.name] = _checked(op, field, value)
 
 
-def _check_kind(op: Op, field: Field, value: object) -> None:
+def _checked(op: Op, field: Field, value: object) -> object:
+    """The value as it is stored, if the field may hold it."""
     match field.kind:
         case Kind.OPERAND:
             right = isinstance(value, Value)
         case Kind.OPTIONAL:
             right = value is None or isinstance(value, Value)
         case Kind.VARIADIC:
-            right = isinstance(value, tuple) and all(isinstance(item, Value) for item in value)
+            right = isinstance(value, tuple) and all(isinstance(item, Value) for item in value)  # pyright: ignore[reportUnknownVariableType] -- of anything
         case Kind.REGION:
             right = isinstance(value, Region)
         case Kind.ATTRIBUTE:
-            right = field.accepts(value)
+            value = convert(given := value, field.annotation)
+            right = value is not MISSING
+            value = value if right else given
     if not right:
-        wanted = getattr(field.annotation, "__name__", str(field.annotation))
         raise OpError(
-            f"{op.op_name}: {field.name} must be {wanted} ({field.kind.value}), got {value!r}",
+            f"{op.op_name}: {field.name} must be {field.wanted} ({field.kind.value}), got {value!r}",
             field.name,
+            f"{field.name} must be {field.wanted} ({field.kind.value}), got {value!r}",
         )
+    return value
 
 
 def _in_context(op: Op, error: OpError) -> OpError:
+    """The same error, showing the op with a caret."""
     from .printer import with_caret
 
-    return OpError(f"{op.op_name}: {error.message}\n{with_caret(op, error.field)}", error.field)
+    message = f"{op.op_name}: {error.reason}\n{with_caret(op, error.field)}"
+    return OpError(message, error.field, error.reason)

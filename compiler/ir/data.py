@@ -12,10 +12,12 @@ class Data:
     """A read-only numpy array with a name for the text form; equality is by dtype, shape and bytes."""
 
     def __init__(self, array: Array, name: str = "") -> None:
-        frozen = np.ascontiguousarray(array).reshape(array.shape)
-        if frozen.flags.writeable:
-            # A view keeps the caller's own array writable, and this one not.
-            frozen = frozen.copy() if frozen is array else frozen
+        if array.dtype.kind in "US":  # fixed-width text: the IR keeps Python strings
+            array = array.astype(np.str_).astype(object)
+        frozen = array
+        if array.flags.writeable or not array.flags.c_contiguous:
+            # A copy: whoever still holds the array may go on writing to it, a constant must not change.
+            frozen = array.copy(order="C")
             frozen.flags.writeable = False
         self.array = frozen
         self.name = name
@@ -31,10 +33,21 @@ class Data:
         return hasher.digest()
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Data) and self.digest == other.digest
+        return isinstance(other, Data) and same_array(self.array, other.array)
 
     def __hash__(self) -> int:
         return hash(self.digest)
 
     def __repr__(self) -> str:
         return f"Data({self.name or '-'}, {self.array.dtype}, {self.array.shape})"
+
+
+def same_array(left: Array, right: Array) -> bool:
+    """Whether two arrays have one dtype, one shape and the same bytes (a NaN equals itself)."""
+    if (left.dtype, left.shape) != (right.dtype, right.shape):
+        return False
+    if left is right:
+        return True
+    if left.dtype == object:
+        return bool(left.tolist() == right.tolist())
+    return left.tobytes() == right.tobytes()

@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from .builtin import Yield
-from .core import Module, Op, Region, Value
+from .core import Op, Region, Value
 from .errors import UserError, known_names
 from .fields import Kind
+from .module import Module
 from .types import Array, Buffer, Symbol, Tensor
 
 Observer = Callable[[Value, Array], None]

@@ -3,7 +3,12 @@
 import enum
 import types
 import typing
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .data import Data
 
 
 class Kind(enum.Enum):
@@ -17,6 +22,7 @@ class Kind(enum.Enum):
 
 
 MISSING = object()
+_UNIONS = (types.UnionType, typing.Union)  # `Value | None`, `Optional[Value]`
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +33,23 @@ class Field:
     kind: Kind
     annotation: object
     default: object
+    positional: bool = False
+    """Whether the text gives it by its place; the others go by `name=`."""
 
     @property
     def required(self) -> bool:
         return self.default is MISSING
 
+    @property
+    def wanted(self) -> str:
+        """The annotation as a reader knows it."""
+        if isinstance(self.annotation, type) and not typing.get_args(self.annotation):
+            return self.annotation.__name__
+        return str(self.annotation).replace("typing.", "")
+
     def accepts(self, value: object) -> bool:
-        """Whether an attribute value has the annotated type."""
-        return _matches(value, self.annotation)
+        """Whether an attribute value has the annotated type, or converts to it without loss."""
+        return convert(value, self.annotation) is not MISSING
 
 
 def read_fields(cls: type, value_type: type, region_type: type) -> tuple[Field, ...]:
@@ -44,13 +59,27 @@ def read_fields(cls: type, value_type: type, region_type: type) -> tuple[Field, 
         if "spec_fields" in base.__dict__:
             fields |= {field.name: field for field in base.__dict__["spec_fields"]}
             continue
-        for name, annotation in base.__dict__.get("__annotations__", {}).items():
+        for name, annotation in base.__dict__.get("__annotations__", {}).items():  # noqa: RUF063 -- inherited ones must not count here
             if typing.get_origin(annotation) is typing.ClassVar:
                 continue
+            if isinstance(annotation, str):
+                raise TypeError(
+                    f"{cls.__name__}.{name}: the annotation of a field must not be a string"
+                )
             kind = _kind(annotation, value_type, region_type)
             default = base.__dict__.get(name, MISSING)
             fields[name] = Field(name, kind, annotation, default)
-    return tuple(fields.values())
+    return tuple(_with_places(list(fields.values())))
+
+
+def _with_places(fields: list[Field]) -> Iterable[Field]:
+    """Operands and constants stand by their place; variadic operands only where they come first and alone."""
+    placed = {
+        field.name for field in fields if field.kind is Kind.OPERAND or field.annotation is Data
+    }
+    if not placed and fields and fields[0].kind is Kind.VARIADIC:
+        placed = {fields[0].name}
+    return (replace(field, positional=field.name in placed) for field in fields)
 
 
 def _kind(annotation: object, value_type: type, region_type: type) -> Kind:
@@ -60,23 +89,46 @@ def _kind(annotation: object, value_type: type, region_type: type) -> Kind:
         return Kind.REGION
     arguments = typing.get_args(annotation)
     if value_type in arguments:
-        if isinstance(annotation, types.UnionType):
+        if typing.get_origin(annotation) in _UNIONS:
             return Kind.OPTIONAL
         return Kind.VARIADIC
     return Kind.ATTRIBUTE
 
 
-def _matches(value: object, annotation: object) -> bool:
+def convert(value: object, annotation: object) -> object:
+    """An attribute value as the annotated type wants it, or `MISSING` where it has another type.
+
+    As for type checkers, an int will do for a float; numpy's scalars become Python's, which print and read back.
+    """
+    arguments: tuple[object, ...] = typing.get_args(annotation)
     origin = typing.get_origin(annotation)
     if origin is typing.Literal:
-        return value in typing.get_args(annotation)
-    if isinstance(annotation, types.UnionType):
-        return any(_matches(value, option) for option in typing.get_args(annotation))
+        same = [item for item in arguments if type(item) is type(value) and item == value]
+        return same[0] if same else MISSING
+    if origin in _UNIONS:
+        found = (convert(value, option) for option in arguments)
+        return next((item for item in found if item is not MISSING), MISSING)
     if origin is tuple:
-        element = typing.get_args(annotation)[0]
-        return isinstance(value, tuple) and all(_matches(item, element) for item in value)
-    if annotation is float:
-        return isinstance(value, float)
-    if annotation is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(annotation, type) and isinstance(value, annotation)
+        return _convert_tuple(value, arguments)
+    if annotation is bool and isinstance(value, np.bool_):
+        return bool(value)
+    if annotation is float and isinstance(value, int | float | np.integer | np.floating):
+        return MISSING if isinstance(value, bool) else float(value)
+    if annotation is int and isinstance(value, int | np.integer):
+        return MISSING if isinstance(value, bool) else int(value)
+    if annotation is str and isinstance(value, str):
+        return str(value)
+    fits = isinstance(annotation, type) and isinstance(value, annotation)
+    return value if fits else MISSING
+
+
+def _convert_tuple(value: object, elements: tuple[object, ...]) -> object:
+    if not isinstance(value, tuple):
+        return MISSING
+    items: tuple[object, ...] = value  # pyright: ignore[reportUnknownVariableType] -- of anything
+    if len(elements) == 2 and elements[1] is Ellipsis:
+        elements = (elements[0],) * len(items)
+    if len(elements) != len(items):
+        return MISSING
+    converted = tuple(convert(item, element) for item, element in zip(items, elements, strict=True))
+    return MISSING if any(item is MISSING for item in converted) else converted

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .core import Module
 from .errors import UserError
+from .module import Module
 from .parser import parse
 from .printer import print_module
 from .types import Array

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .core import OPS, Module, Op, Region, Value, set_nodes
+from .core import OPS, Op, Region, Value
 from .data import Data
 from .errors import OpError, UserError
 from .fields import Field, Kind
+from .links import set_nodes
+from .module import Module
 from .types import Array, Buffer, Dim, DType, Index, Quant, Space, Symbol, Tensor, Type
 
 if TYPE_CHECKING:

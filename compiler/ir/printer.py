@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .core import Module, Op, Region, Value
+from .core import Op, Region, Value
 from .data import Data
 from .fields import Kind
+from .module import Module
 from .types import Array, DType
 
 INLINE_LIMIT = 8

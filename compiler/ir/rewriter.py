@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from .builtin import Constant
-from .core import Module, Op, Value, attach, detach, set_nodes, swap_operand
+from .core import Op, Value
+from .links import attach, detach, set_nodes, swap_operand
+from .module import Module
 from .types import Quant
 
 

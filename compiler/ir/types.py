@@ -1,7 +1,9 @@
 """Types of values: tensors, memory buffers and loop indices."""
 
 import enum
+import json
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +14,7 @@ import numpy.typing as npt
 from .errors import OpError
 
 Array = npt.NDArray[Any]
-"""A numpy array of any dtype: which one it has is known by the `Tensor` beside it, not by Python's types."""
+"""A numpy array of any dtype: the `Tensor` beside it says which one, Python's types do not."""
 
 
 class DType(enum.Enum):
@@ -114,8 +116,12 @@ class Symbol:
     name: str
 
     def __str__(self) -> str:
-        return f"?{self.name}"
+        plain = PLAIN_NAME.fullmatch(self.name)
+        return f"?{self.name}" if plain else f"?{json.dumps(self.name)}"
 
+
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_.$/\-]+")
+"""A name that stands in the text without quotes."""
 
 Dim = int | Symbol
 
@@ -160,6 +166,9 @@ class Space(enum.Enum):
     SCRATCHPAD = "scratchpad"
     ACCUMULATOR = "accumulator"
 
+    def __str__(self) -> str:
+        return self.value
+
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
@@ -195,6 +204,18 @@ class Quant:
     scale: tuple[float, ...]
     zero: tuple[int, ...]
     axis: int | None = None
+
+    def __post_init__(self) -> None:
+        # numpy's scalars would print as `np.float32(0.5)`, which does not read back.
+        object.__setattr__(self, "scale", tuple(float(item) for item in self.scale))
+        object.__setattr__(self, "zero", tuple(int(item) for item in self.zero))
+        if self.axis is not None:
+            object.__setattr__(self, "axis", int(self.axis))
+        if len(self.scale) != len(self.zero) or (self.axis is None and len(self.scale) != 1):
+            raise OpError(
+                f"a quant note needs one scale and zero, or as many of both along an axis; "
+                f"got {len(self.scale)} and {len(self.zero)}, axis {self.axis}"
+            )
 
     def __str__(self) -> str:
         if self.axis is None:

@@ -1,8 +1,9 @@
 """Checks a module against the rules of its ops; every violation is shown on the op in its IR."""
 
 from .builtin import Yield
-from .core import Module, Op, Region, Value
+from .core import Op, Region, Value
 from .errors import OpError
+from .module import Module
 from .printer import with_caret
 from .types import Tensor
 

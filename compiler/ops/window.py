@@ -8,7 +8,7 @@ import numpy as np
 from mcc.ir import Array, OpError
 
 Layout = Literal["nchw", "nhwc"]
-"""Where the channels of a rank-n activation stand: second (`nchw`, also for 1-d and 3-d) or last (`nhwc`)."""
+"""Where the channels stand: second (`nchw`, whatever the rank) or last (`nhwc`)."""
 
 
 def channel_axis(layout: str, rank: int) -> int:
