@@ -1,0 +1,111 @@
+"""Convolutions, and the window geometry that they share with pooling."""
+# ruff: noqa: N802, N803  (names are ONNX's)
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mcc import ops
+from mcc.ir import Array, OpError, Value, constant, constant_of
+
+from ..registry import Ints, Unsupported, operator
+
+
+def resolved_pads(
+    auto_pad: str,
+    pads: Sequence[int],
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+) -> tuple[int, ...]:
+    """Explicit pads (begin..., end...) from `auto_pad` and the spatial sizes (ONNX operator specification, Conv)."""
+    rank = len(sizes)
+    if auto_pad in ("", "NOTSET"):
+        return tuple(pads) or (0,) * (2 * rank)
+    if auto_pad == "VALID":
+        return (0,) * (2 * rank)
+    if auto_pad not in ("SAME_UPPER", "SAME_LOWER"):
+        raise OpError(f"auto_pad is {auto_pad!r}; ONNX knows NOTSET, VALID, SAME_UPPER, SAME_LOWER")
+    begin: list[int] = []
+    end: list[int] = []
+    for axis, size in enumerate(sizes):
+        stride = strides[axis] if strides else 1
+        reach = (dilations[axis] if dilations else 1) * (kernel[axis] - 1) + 1
+        total = max((-(-size // stride) - 1) * stride + reach - size, 0)
+        small, large = total // 2, total - total // 2
+        begin.append(small if auto_pad == "SAME_UPPER" else large)
+        end.append(large if auto_pad == "SAME_UPPER" else small)
+    return (*begin, *end)
+
+
+@operator(since=1)
+def Conv(
+    X: Value,
+    W: Value,
+    B: Value | None = None,
+    *,
+    auto_pad: str = "NOTSET",
+    dilations: Ints = (),
+    group: int = 1,
+    kernel_shape: Ints = (),
+    pads: Ints = (),
+    strides: Ints = (),
+) -> Value:
+    spatial = _spatial_pads(X, W, auto_pad, dilations, kernel_shape, pads, strides)
+    return ops.Conv(
+        X, W, b=B, strides=strides, pads=spatial, dilations=dilations, groups=group
+    ).result
+
+
+@operator(since=10)
+def ConvInteger(
+    x: Value,
+    w: Value,
+    x_zero_point: Array | None = None,
+    w_zero_point: Array | None = None,
+    *,
+    auto_pad: str = "NOTSET",
+    dilations: Ints = (),
+    group: int = 1,
+    kernel_shape: Ints = (),
+    pads: Ints = (),
+    strides: Ints = (),
+) -> Value:
+    if w_zero_point is not None and np.any(w_zero_point):
+        raise Unsupported("its w_zero_point is not 0: mcc's weights are symmetric")
+    spatial = _spatial_pads(x, w, auto_pad, dilations, kernel_shape, pads, strides)
+    zero = 0 if x_zero_point is None else int(x_zero_point.item())
+    bias = None
+    if zero:
+        # sum((x - z) * w) = sum(x * w) - z * sum(w), where padding inserts z.
+        weights = constant_of(w)
+        if weights is None:
+            raise Unsupported("its weights are no constant, and its x_zero_point is not 0")
+        sums = weights.astype(np.int64).sum(axis=tuple(range(1, weights.ndim)))
+        bias = constant((-zero * sums).astype(np.int32)).result
+    return ops.Conv(
+        x,
+        w,
+        b=bias,
+        strides=strides,
+        pads=spatial,
+        dilations=dilations,
+        groups=group,
+        pad_value=zero,
+    ).result
+
+
+def _spatial_pads(
+    x: Value,
+    w: Value,
+    auto_pad: str,
+    dilations: Ints,
+    kernel_shape: Ints,
+    pads: Ints,
+    strides: Ints,
+) -> tuple[int, ...]:
+    kernel = w.tensor.dims[2:]
+    if kernel_shape and kernel_shape != kernel:
+        raise OpError(f"kernel_shape is {list(kernel_shape)}, the weights have {list(kernel)}")
+    return resolved_pads(auto_pad, pads, x.tensor.dims[2:], kernel, strides, dilations)

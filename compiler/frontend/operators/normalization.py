@@ -1,0 +1,71 @@
+"""Normalizations and softmax."""
+# ruff: noqa: N802, N803  (names are ONNX's)
+
+import math
+
+from mcc import ops
+from mcc.ir import Value
+
+from ..registry import Unsupported, operator
+from .common import axis_of, scalar_like
+
+
+@operator(since=7)
+def BatchNormalization(
+    X: Value,
+    scale: Value,
+    B: Value,
+    input_mean: Value,
+    input_var: Value,
+    *,
+    epsilon: float = 1e-5,
+    momentum: float = 0.9,
+    training_mode: int = 0,
+    spatial: int = 1,
+) -> Value:
+    if training_mode:
+        raise Unsupported("it is in training mode")
+    if not spatial:
+        raise Unsupported("it normalizes each element by itself (spatial=0)")
+    return ops.BatchNorm(X, scale, B, input_mean, input_var, epsilon=epsilon).result
+
+
+@operator(since=17)
+def LayerNormalization(
+    X: Value,
+    Scale: Value,
+    B: Value | None = None,
+    *,
+    axis: int = -1,
+    epsilon: float = 1e-5,
+    stash_type: int = 1,
+) -> Value:
+    first = axis_of(axis, X.tensor.rank)
+    return ops.LayerNorm(X, Scale, bias=B, axis=first, epsilon=epsilon).result
+
+
+@operator(since=6)
+def InstanceNormalization(input: Value, scale: Value, B: Value, *, epsilon: float = 1e-5) -> Value:
+    rank = input.tensor.rank
+    axes = tuple(range(2, rank))
+    column = (*scale.tensor.dims, *(1,) * (rank - 2))
+    mean = ops.ReduceMean(input, axes, keepdims=True).result
+    centred = ops.Sub(input, mean).result
+    variance = ops.ReduceMean(ops.Mul(centred, centred).result, axes, keepdims=True).result
+    deviation = ops.Sqrt(ops.Add(variance, scalar_like(epsilon, input)).result).result
+    scaled = ops.Mul(ops.Div(centred, deviation).result, ops.Reshape(scale, column).result).result
+    return ops.Add(scaled, ops.Reshape(B, column).result).result
+
+
+@operator(since=13)
+def Softmax(input: Value, *, axis: int = -1) -> Value:
+    return ops.Softmax(input, axis_of(axis, input.tensor.rank)).result
+
+
+@operator(since=1)
+def Softmax_1(input: Value, *, axis: int = 1) -> Value:
+    """Until opset 12 the axes from `axis` on were flattened into one."""
+    dims = input.tensor.dims
+    first = axis_of(axis, len(dims))
+    flat = ops.Reshape(input, (math.prod(dims[:first]), math.prod(dims[first:]))).result
+    return ops.Reshape(ops.Softmax(flat, 1).result, dims).result

@@ -1,0 +1,40 @@
+"""Old models in today's operators: onnx's version converter, where it is needed."""
+
+import onnx
+
+from .functions import has_body
+from .registry import find
+from .source import opset_of
+
+OLDEST = 13
+"""From here on the operators are imported as they are; mcc has functions for some older ones as well."""
+TARGET = 18
+"""Most function bodies that ONNX ships are written for this opset."""
+
+
+def convert(model: onnx.ModelProto, notes: list[str]) -> onnx.ModelProto:
+    """The model in opset `TARGET` where it is older than `OLDEST`, or than the body of a function that it calls.
+
+    What the converter cannot do is left to the functions for older operators; a note says so.
+    """
+    opset = opset_of(model)
+    if opset >= OLDEST and not (opset < TARGET and _needs_bodies(model, opset)):
+        return model
+    try:
+        converted = onnx.version_converter.convert_version(model, TARGET)
+        onnx.checker.check_model(converted)
+    except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
+        reason = (str(error).strip() or type(error).__name__).split("\n", 1)[0]
+        notes.append(f"imported as opset {opset}: onnx cannot convert it to {TARGET} ({reason})")
+        return model
+    notes.append(f"converted from opset {opset} to {TARGET}")
+    return converted
+
+
+def _needs_bodies(model: onnx.ModelProto, opset: int) -> bool:
+    return any(
+        find(node.op_type, node.domain, opset) is None
+        and not has_body(node.op_type, node.domain, opset)
+        and has_body(node.op_type, node.domain, TARGET)
+        for node in model.graph.node
+    )
