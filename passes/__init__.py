@@ -7,7 +7,12 @@ from .base import PASSES, Pass, pass_named
 from .canonicalize import Canonicalize
 from .cse import Cse
 from .dce import Dce
+from .fold_batch_norm import FoldBatchNorm
 from .fold_constants import FoldConstants
+from .fuse_activation import FuseActivation
+from .fuse_bias import FuseBias
+from .fuse_pad import FusePad
+from .fuse_residual import FuseResidual
 from .manager import Declined, Hook, PassError, PassRun, print_after, run_passes
 from .pipelines import LEVELS, pipeline, pipeline_for
 from .plugins import discover, load_plugin
@@ -22,7 +27,12 @@ __all__ = [
     "Cse",
     "Dce",
     "Declined",
+    "FoldBatchNorm",
     "FoldConstants",
+    "FuseActivation",
+    "FuseBias",
+    "FusePad",
+    "FuseResidual",
     "Hook",
     "Pass",
     "PassError",

@@ -6,7 +6,12 @@ from .base import Pass
 from .canonicalize import Canonicalize
 from .cse import Cse
 from .dce import Dce
+from .fold_batch_norm import FoldBatchNorm
 from .fold_constants import FoldConstants
+from .fuse_activation import FuseActivation
+from .fuse_bias import FuseBias
+from .fuse_pad import FusePad
+from .fuse_residual import FuseResidual
 from .spec import parse_passes
 
 LEVELS = (0, 1, 2, 3)
@@ -27,11 +32,12 @@ def pipeline(level: int) -> tuple[Pass, ...]:
         case 1:
             return (*_simplify(exact=True), Dce())
         case 2:
-            return (*_simplify(exact=True), Dce())
+            return (*_simplify(exact=True), *_fuse(), Dce())
         case 3:
-            return (*_simplify(exact=False), Dce())
+            return (*_simplify(exact=False), *_fuse(), Dce())
         case _:
-            raise UserError(f"no optimization level {level}", remedy="known: 0, 1, 2, 3")
+            known = ", ".join(map(str, LEVELS))
+            raise UserError(f"no optimization level {level}", remedy=f"known: {known}")
 
 
 def pipeline_for(text: str | None, level: int) -> tuple[Pass, ...]:
@@ -45,4 +51,18 @@ def _simplify(*, exact: bool) -> tuple[Pass, ...]:
         Canonicalize(exact=exact),
         FoldConstants(),  # again: canonicalize writes new constant expressions
         Cse(),  # after canonicalize: one form makes equal things look equal
+    )
+
+
+def _fuse() -> tuple[Pass, ...]:
+    return (
+        FuseBias(),  # before fold-batch-norm: a Gemm's bias stands between product and batch_norm
+        FoldBatchNorm(),  # before fuse-activation: nothing multiplies behind a clamp
+        FuseBias(),  # again: a batch_norm that no weights took is a mul and an add now
+        FusePad(),  # after fold-batch-norm: a padded convolution does not take one from its input
+        FuseResidual(),  # after fuse-bias: a constant operand belongs into the bias
+        FuseActivation(),  # after fuse-residual: the clamp comes behind the residual
+        FoldConstants(),  # weights that absorbed something are expressions no longer
+        Canonicalize(),  # what fusing left over
+        Cse(),  # fusing makes constants, some of them equal
     )
