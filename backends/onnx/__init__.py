@@ -1,1 +1,5 @@
-"""ONNX as a target: a quantized module leaves as a QDQ model."""
+"""Modules out as ONNX models: the float stage, or the quantized one as a QDQ model."""
+
+from .export import export
+
+__all__ = ["export"]

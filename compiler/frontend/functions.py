@@ -24,8 +24,8 @@ def has_body(name: str, domain: str, opset: int) -> bool:
 def inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
     """Replace calls of the model's own functions, and of operators that only ONNX defines, by their bodies.
 
-    The nodes of a body get the name of the node that called it. A body may call further functions, and one that depends
-    on types needs those of the body before it: hence the rounds.
+    The nodes of a body get the name of the node that called it. A body may call further functions,
+    and one that depends on types needs those of the body before it: hence the rounds.
     """
     if model.functions:
         model = _named_after_callers(model, inliner.inline_local_functions(model, True))
@@ -48,7 +48,10 @@ def inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _named_after_callers(before: onnx.ModelProto, after: onnx.ModelProto) -> onnx.ModelProto:
-    """Name the inlined nodes, in place: a body ends with the node that makes its caller's output."""
+    """Name the inlined nodes, in place.
+
+    A body ends with the node that makes its caller's output.
+    """
     callers = {name: node_name(node) for node in before.graph.node for name in node.output if name}
     caller = ""
     for node in reversed(after.graph.node):

@@ -103,7 +103,10 @@ def _input_type(info: onnx.ValueInfoProto, where: str) -> Tensor:
 
 
 def element_type(number: int) -> DType:
-    """The dtype behind a number of onnx's TensorProto.DataType; an `OpError` where the IR has none."""
+    """The dtype behind a number of onnx's TensorProto.DataType.
+
+    An `OpError` where the IR has none.
+    """
     if number == onnx.TensorProto.STRING:
         return DType.STRING
     try:

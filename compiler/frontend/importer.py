@@ -18,13 +18,13 @@ from mcc.ir import (
 )
 
 from .graph import Attribute, Graph, Node
-from .registry import Input, InputKind, Operator, Result, Unsupported, find
+from .registry import Input, InputKind, Operator, Result, UnsupportedError, find
 
 _KEPT = frozenset({"DequantizeLinear"})
 """Never folded: a quantized weight stays an integer constant and its dequantize."""
 
 
-class DynamicInput(Exception):
+class DynamicInputError(Exception):
     """An input that must be known while importing is computed at run time."""
 
 
@@ -32,8 +32,8 @@ def build(graph: Graph, where: str) -> Module:
     """The module of a graph whose operators are all known.
 
     Raises:
-        UserError: A node that breaks its own rule, uses its operator in a way that mcc lacks, or computes at run
-            time what must be known while importing; names the node.
+        UserError: A node that breaks its own rule, uses its operator in a way that mcc lacks, or
+        computes at run time what must be known while importing; names the node.
     """
     region = Region(list(graph.inputs.values()), list(graph.inputs))
     values = {value.name: value for value in region.args}
@@ -43,9 +43,9 @@ def build(graph: Graph, where: str) -> Module:
             results = _import_node(node, graph.opset, values, region)
         except OpError as error:
             raise _user_error(node, error.message, where) from None
-        except Unsupported as error:
+        except UnsupportedError as error:
             raise _user_error(node, str(error), where) from None
-        except DynamicInput as error:
+        except DynamicInputError as error:
             raise _user_error(node, str(error), where, _DYNAMIC) from None
         values.update(results)
     outputs = [values[name] for name in graph.outputs]
@@ -93,16 +93,16 @@ def _call(operator: Operator, node: Node, given: Sequence[Value | None]) -> tupl
         elif operator.variadic and value is not None:
             arguments.append(value)
         elif value is not None:
-            raise Unsupported(f"it has {len(given)} inputs, {len(operator.inputs)} are known")
+            raise UnsupportedError(f"it has {len(given)} inputs, {len(operator.inputs)} are known")
     missing = [item.name for item in operator.inputs[len(given) :] if item.required]
     if missing:
-        raise Unsupported(f"its input {missing[0]} is missing")
+        raise UnsupportedError(f"its input {missing[0]} is missing")
     keywords = _keywords(operator, node)
     found: Result = operator.function(*arguments, **keywords)
     results = found if isinstance(found, tuple) else (found,)
     for extra in node.outputs[len(results) :]:
         if extra:
-            raise Unsupported(f"its output {extra!r} is not computed by mcc")
+            raise UnsupportedError(f"its output {extra!r} is not computed by mcc")
     return results
 
 
@@ -110,13 +110,13 @@ def _keywords(operator: Operator, node: Node) -> dict[str, Attribute | int]:
     keywords: dict[str, Attribute | int] = {}
     for name, value in node.attributes.items():
         if name not in operator.attributes:
-            raise Unsupported(f"its attribute {name!r} is not known to mcc")
+            raise UnsupportedError(f"its attribute {name!r} is not known to mcc")
         if value is None:
-            raise Unsupported(f"its attribute {name!r} is of a kind that mcc does not read")
+            raise UnsupportedError(f"its attribute {name!r} is of a kind that mcc does not read")
         keywords[name] = value
     for name, required in operator.attributes.items():
         if required and name not in keywords:
-            raise Unsupported(f"its attribute {name!r} is missing")
+            raise UnsupportedError(f"its attribute {name!r} is missing")
     if operator.count is not None:
         keywords[operator.count] = len(node.outputs)
     return keywords
@@ -127,13 +127,13 @@ def _argument(
 ) -> Value | Array | tuple[int, ...] | None:
     if value is None:
         if declared.required:
-            raise Unsupported(f"its input {declared.name} is missing")
+            raise UnsupportedError(f"its input {declared.name} is missing")
         return None
     if declared.kind is InputKind.VALUE:
         return value
     array = constant_of(value)
     if array is None:
-        raise DynamicInput(
+        raise DynamicInputError(
             f"its input {declared.name} ({name!r}) is computed from the model's inputs at run time"
         )
     if declared.kind is InputKind.ARRAY:

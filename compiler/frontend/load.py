@@ -22,17 +22,18 @@ def load(source: Source, *, shapes: Mapping[str, Sequence[int]] | None = None) -
 
     Args:
         source: The path of a file, its bytes, or a `ModelProto` (left as it is).
-        shapes: Whole shapes of inputs by name, where the model leaves them open. A symbolic leading dimension needs
-            none: it is the batch and becomes 1.
+        shapes: Whole shapes of inputs by name, where the model leaves them open. A symbolic leading
+        dimension needs none: it is the batch and becomes 1.
 
     Returns:
-        A verified module with static shapes. Values are named after ONNX's tensors, ops know their ONNX nodes. `meta` tells
-        the `source`, `producer` and `opset`; `batch` is `symbolic` and `batch_symbol` its name where the batch was
-        open; `import_notes` says, line by line, what was decided on the way.
+        A verified module with static shapes. Values are named after ONNX's tensors, ops know their
+        ONNX nodes. `meta` tells the `source`, `producer` and `opset`; `batch` is `symbolic` and
+        `batch_symbol` its name where the batch was open; `import_notes` says, line by line, what
+        was decided on the way.
 
     Raises:
-        UserError: What is wrong with the file, the shapes or the model, and what to do about it. Operators that mcc
-            lacks are all listed at once.
+        UserError: What is wrong with the file, the shapes or the model, and what to do about it.
+        Operators that mcc lacks are all listed at once.
     """
     assert operators.__all__  # importing the families has filled the registry
     model, where = read_model(source)
@@ -64,7 +65,10 @@ def load(source: Source, *, shapes: Mapping[str, Sequence[int]] | None = None) -
 
 
 def _infer_shapes(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
-    """Let onnx infer every type anew from the fixed inputs: it finds contradictions, and functions need the types."""
+    """Let onnx infer every type anew from the fixed inputs.
+
+    It finds contradictions, and functions need the types.
+    """
     del model.graph.value_info[:]
     try:
         return onnx.shape_inference.infer_shapes(

@@ -7,7 +7,10 @@ from .registry import find
 from .source import opset_of
 
 OLDEST = 13
-"""From here on the operators are imported as they are; mcc has functions for some older ones as well."""
+"""From here on the operators are imported as they are.
+
+Mcc has functions for some older ones as well.
+"""
 TARGET = 18
 """Most function bodies that ONNX ships are written for this opset."""
 

@@ -13,8 +13,8 @@ from .source import opset_of
 def refuse_unknown(model: onnx.ModelProto, where: str, *, only_unheard_of: bool = False) -> None:
     """Raise a `UserError` that lists every operator of the model that cannot be imported.
 
-    With `only_unheard_of`, nothing is refused unless onnx itself has no schema for some operator (its checker and
-    converter would stop there with less to say).
+    With `only_unheard_of`, nothing is refused unless onnx itself has no schema for some operator
+    (its checker and converter would stop there with less to say).
     """
     opset = opset_of(model)
     own = {(function.domain, function.name) for function in model.functions}

@@ -21,7 +21,7 @@ class OutputCount(int):
     """A keyword of this type is no ONNX attribute: it gets the number of the node's outputs."""
 
 
-class Unsupported(Exception):
+class UnsupportedError(Exception):
     """The operator is known, this use of it (an attribute's value, an extra output) is not."""
 
 
@@ -66,8 +66,9 @@ _Function = TypeVar("_Function", bound=Callable[..., Result])
 def operator(*, since: int) -> Callable[[_Function], _Function]:
     """Register a function under its own name as the ONNX operator that holds from opset `since` on.
 
-    Positional parameters are the operator's inputs: a `Value` as it is, an `Array` or `Ints` only as a constant. Keyword
-    parameters are its attributes. A superseded version carries its opset in the name: `Squeeze_1`.
+    Positional parameters are the operator's inputs: a `Value` as it is, an `Array` or `Ints` only
+    as a constant. Keyword parameters are its attributes. A superseded version carries its opset in
+    the name: `Squeeze_1`.
     """
 
     def register(function: _Function) -> _Function:

@@ -22,14 +22,15 @@ def fix_shapes(
 ) -> str | None:
     """Give every input of the model an integer shape, in place.
 
-    A leading dimension that is symbolic is the batch, and becomes 1; the same symbol elsewhere follows it. `shapes` sets
-    the whole shape of an input by name.
+    A leading dimension that is symbolic is the batch, and becomes 1; the same symbol elsewhere
+    follows it. `shapes` sets the whole shape of an input by name.
 
     Returns:
         The symbol of the batch (`batch` where it has no name), or None when the batch was fixed.
 
     Raises:
-        UserError: An unknown input, a shape that contradicts the model, or a symbolic dimension without a size.
+        UserError: An unknown input, a shape that contradicts the model, or a symbolic dimension
+        without a size.
     """
     inputs = {info.name: info for info in graph_inputs(model)}
     for name in shapes:
@@ -73,13 +74,15 @@ def _match(
                 sizes.setdefault("batch", size)
     if not fits or any(size < 1 for size in shape):
         raise UserError(
-            f"input {info.name!r} cannot have the shape {_shown(shape)}: the model says {_shown(declared)}",
-            where=where,
-        )
+            f"input {info.name!r} cannot have the shape {_shown(shape)}: the model says
+            {_shown(declared)}", where=where, )
 
 
 def _batch_symbol(inputs: Iterable[onnx.ValueInfoProto]) -> str | None:
-    """The first leading dimension that is symbolic; a name that somebody gave goes before a made-up one."""
+    """The first leading dimension that is symbolic.
+
+    A name that somebody gave goes before a made-up one.
+    """
     leading = [dims[0] for info in inputs if (dims := _dims(info)) and isinstance(dims[0], str)]
     given = [name for name in leading if not _MADE_UP.fullmatch(name)]
     return (given or ["batch"])[0] if leading else None

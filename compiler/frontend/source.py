@@ -17,7 +17,8 @@ def read_model(source: Source) -> tuple[onnx.ModelProto, str]:
     """A model of the caller's own to change, its weights loaded, and where it comes from.
 
     Raises:
-        UserError: No such file, an empty or damaged one, or weights in another file that is not there.
+        UserError: No such file, an empty or damaged one, or weights in another file that is not
+        there.
     """
     if isinstance(source, onnx.ModelProto):
         model = onnx.ModelProto()
@@ -39,16 +40,11 @@ def check(model: onnx.ModelProto, where: str) -> None:
     newest = onnx.defs.onnx_opset_version()
     if (opset := opset_of(model)) > newest:
         raise UserError(
-            f"the model is of opset {opset}; the installed onnx {onnx.__version__} knows up to {newest}",
-            where=where,
-            remedy="upgrade the package onnx, or export the model with an older opset",
-        )
-    try:
-        onnx.checker.check_model(model)
-    except (onnx.checker.ValidationError, ValueError) as error:
-        raise UserError(
-            f"not a valid ONNX model: {_first_line(error)}", where=where, remedy=_DAMAGED
-        ) from None
+            f"the model is of opset {opset}; the installed onnx {onnx.__version__} knows up to
+            {newest}", where=where, remedy="upgrade the package onnx, or export the model with an
+            older opset", ) try: onnx.checker.check_model(model) except
+            (onnx.checker.ValidationError, ValueError) as error: raise UserError( f"not a valid ONNX
+            model: {_first_line(error)}", where=where, remedy=_DAMAGED ) from None
 
 
 def opset_of(model: onnx.ModelProto) -> int:

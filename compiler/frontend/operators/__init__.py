@@ -1,7 +1,8 @@
 """The ONNX operators by family; importing this package registers them all.
 
-A function's name, parameters and defaults are the ONNX schema's, so that the operator's page in the ONNX documentation is
-the documentation of the function. Older versions end in the opset that they began with.
+A function's name, parameters and defaults are the ONNX schema's, so that the operator's page in the
+ONNX documentation is the documentation of the function. Older versions end in the opset that they
+began with.
 """
 
 from . import (

@@ -5,7 +5,7 @@ import numpy as np
 
 from mcc.ir import Array, Value, constant
 
-from ..registry import Ints, Unsupported, operator
+from ..registry import Ints, UnsupportedError, operator
 from .common import axis_of
 
 
@@ -32,7 +32,7 @@ def Constant(
     ):
         if given is not None:
             return constant(np.asarray(given, dtype)).result
-    raise Unsupported("it has no value")
+    raise UnsupportedError("it has no value")
 
 
 @operator(since=9)

@@ -8,7 +8,7 @@ import numpy as np
 from mcc import ops
 from mcc.ir import Array, OpError, Value, constant, constant_of
 
-from ..registry import Ints, Unsupported, operator
+from ..registry import Ints, UnsupportedError, operator
 
 
 def resolved_pads(
@@ -73,7 +73,7 @@ def ConvInteger(
     strides: Ints = (),
 ) -> Value:
     if w_zero_point is not None and np.any(w_zero_point):
-        raise Unsupported("its w_zero_point is not 0: mcc's weights are symmetric")
+        raise UnsupportedError("its w_zero_point is not 0: mcc's weights are symmetric")
     spatial = _spatial_pads(x, w, auto_pad, dilations, kernel_shape, pads, strides)
     zero = 0 if x_zero_point is None else int(x_zero_point.item())
     bias = None
@@ -81,7 +81,7 @@ def ConvInteger(
         # sum((x - z) * w) = sum(x * w) - z * sum(w), where padding inserts z.
         weights = constant_of(w)
         if weights is None:
-            raise Unsupported("its weights are no constant, and its x_zero_point is not 0")
+            raise UnsupportedError("its weights are no constant, and its x_zero_point is not 0")
         sums = weights.astype(np.int64).sum(axis=tuple(range(1, weights.ndim)))
         bias = constant((-zero * sums).astype(np.int32)).result
     return ops.Conv(

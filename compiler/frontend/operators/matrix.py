@@ -6,7 +6,7 @@ import numpy as np
 from mcc import ops
 from mcc.ir import Array, Value, constant, constant_of
 
-from ..registry import Unsupported, operator
+from ..registry import UnsupportedError, operator
 from .common import scalar_like
 
 
@@ -41,12 +41,14 @@ def MatMulInteger(
     A: Value, B: Value, a_zero_point: Array | None = None, b_zero_point: Array | None = None
 ) -> Value:
     if b_zero_point is not None and np.any(b_zero_point):
-        raise Unsupported("its b_zero_point is not 0: mcc's weights are symmetric")
+        raise UnsupportedError("its b_zero_point is not 0: mcc's weights are symmetric")
     if a_zero_point is None or not np.any(a_zero_point):
         return ops.Matmul(A, B).result
     weights = constant_of(B)
     if a_zero_point.size != 1 or weights is None or weights.ndim != 2:
-        raise Unsupported("its a_zero_point is not 0, and not one number beside a constant matrix")
+        raise UnsupportedError(
+            "its a_zero_point is not 0, and not one number beside a constant matrix"
+        )
     # (a - z) @ b = a @ b - z * (column sums of b)
     bias = -int(a_zero_point.item()) * weights.astype(np.int64).sum(axis=0)
     return ops.Matmul(A, B, b=constant(bias.astype(np.int32)).result).result

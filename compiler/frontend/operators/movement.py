@@ -10,7 +10,7 @@ import numpy as np
 from mcc import ops
 from mcc.ir import Array, OpError, Value
 
-from ..registry import Ints, OutputCount, Unsupported, operator
+from ..registry import Ints, OutputCount, UnsupportedError, operator
 from .common import axes_of, axis_of
 
 
@@ -178,7 +178,7 @@ def Pad(
 ) -> Value:
     rank = data.tensor.rank
     if mode not in _MODES:
-        raise Unsupported(f"its mode is {mode!r}; mcc knows {', '.join(_MODES)}")
+        raise UnsupportedError(f"its mode is {mode!r}; mcc knows {', '.join(_MODES)}")
     named = axes if axes is not None else tuple(range(rank))
     if len(pads) != 2 * len(named):
         raise OpError(f"pads has {len(pads)} numbers, {2 * len(named)} are needed")

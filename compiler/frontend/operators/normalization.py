@@ -6,7 +6,7 @@ import math
 from mcc import ops
 from mcc.ir import Value
 
-from ..registry import Unsupported, operator
+from ..registry import UnsupportedError, operator
 from .common import axis_of, scalar_like
 
 
@@ -24,9 +24,9 @@ def BatchNormalization(
     spatial: int = 1,
 ) -> Value:
     if training_mode:
-        raise Unsupported("it is in training mode")
+        raise UnsupportedError("it is in training mode")
     if not spatial:
-        raise Unsupported("it normalizes each element by itself (spatial=0)")
+        raise UnsupportedError("it normalizes each element by itself (spatial=0)")
     return ops.BatchNorm(X, scale, B, input_mean, input_var, epsilon=epsilon).result
 
 

@@ -7,7 +7,7 @@ from mcc import ops
 from mcc.ir import Array, Value, constant
 
 from ..graph import element_type
-from ..registry import Ints, Unsupported, operator
+from ..registry import Ints, UnsupportedError, operator
 from .common import axis_of
 from .convolution import Conv
 from .matrix import MatMul
@@ -26,7 +26,7 @@ def QuantizeLinear(
     precision: int = 0,
 ) -> Value:
     if block_size:
-        raise Unsupported("it quantizes in blocks (block_size)")
+        raise UnsupportedError("it quantizes in blocks (block_size)")
     zero = y_zero_point
     if zero is None:
         dtype = element_type(output_dtype).numpy if output_dtype else np.dtype(np.uint8)
@@ -45,7 +45,7 @@ def DequantizeLinear(
     output_dtype: int = 0,
 ) -> Value:
     if block_size:
-        raise Unsupported("it dequantizes in blocks (block_size)")
+        raise UnsupportedError("it dequantizes in blocks (block_size)")
     zero = x_zero_point
     if zero is None:
         zero = np.zeros(x_scale.shape, x.tensor.dtype.numpy)
@@ -112,7 +112,7 @@ def QLinearMatMul(
 def _parameters(scale: Array, zero: Array) -> tuple[Value, Value]:
     """Scale and zero point as constants: scalars, or vectors along an axis."""
     if scale.dtype != np.float32:
-        raise Unsupported(f"its scale is {scale.dtype}, mcc computes with float32 scales")
+        raise UnsupportedError(f"its scale is {scale.dtype}, mcc computes with float32 scales")
     if scale.size == 1:
         scale, zero = scale.reshape(()), zero.reshape(())
     return constant(scale).result, constant(zero).result

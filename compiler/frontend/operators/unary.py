@@ -9,7 +9,7 @@ from mcc import ops
 from mcc.ir import Array, OpError, Value, constant_of
 
 from ..graph import element_type
-from ..registry import Unsupported, operator
+from ..registry import UnsupportedError, operator
 
 
 @operator(since=1)
@@ -100,7 +100,7 @@ def Cast(input: Value, *, to: int, saturate: int = 1, round_mode: str = "up") ->
     try:
         dtype = element_type(to)
     except (OpError, TypeError) as error:
-        raise Unsupported(f"it casts to a type that mcc lacks: {error}") from None
+        raise UnsupportedError(f"it casts to a type that mcc lacks: {error}") from None
     same = input.tensor.dtype is dtype
     return input if same else ops.Cast(input, to=dtype).result
 
@@ -115,7 +115,7 @@ def Dropout(
     data: Value, ratio: Array | None = None, training_mode: Array | None = None, *, seed: int = 0
 ) -> Value:
     if training_mode is not None and training_mode.item():
-        raise Unsupported("it is in training mode")
+        raise UnsupportedError("it is in training mode")
     return data
 
 

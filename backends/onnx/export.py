@@ -1,0 +1,124 @@
+"""The exporter's page: from a module to a checked ONNX model."""
+
+import onnx
+from onnx import helper
+
+from mcc.ir import Constant, DType, Module, Op, OpError, UserError, Value, Yield
+from mcc.ops import AvgPool, Dequantize, Quantize
+
+from . import elementwise, linear, movement, normalization, pooling, quantization
+from .registry import emitter
+from .writer import Writer, value_info
+
+_FAMILIES = (elementwise, linear, movement, normalization, pooling, quantization)
+"""Importing them has registered what writes which op."""
+
+OPSET, IR_VERSION = 18, 8
+NEWER_OPSET, NEWER_IR_VERSION = 21, 10
+"""For 4-bit and 16-bit quantization, and for average pools with dilations."""
+
+
+def export(module: Module) -> onnx.ModelProto:
+    """A module as an ONNX model, the same bytes each time.
+
+    Float modules and quantized ones in QDQ form can be written, before `lower-quantized` turns them
+    into integer ops. Inputs, outputs and tensors keep their names; a node is named after the ONNX
+    node that its op comes from.
+
+    Raises:
+        UserError: Lists the ops that have no counterpart in ONNX.
+    """
+    assert _FAMILIES
+    newer = any(_needs_newer(op) for op in module.ops())
+    opset, ir_version = (NEWER_OPSET, NEWER_IR_VERSION) if newer else (OPSET, IR_VERSION)
+    _refuse_unknown(module)
+    writer = Writer(opset)
+    for value in module.inputs:
+        writer.reserve(value.name, value)
+    again = _reserve_outputs(writer, module)
+    for op in module.body:
+        _write(writer, op)
+    for name, value in again:
+        writer.identity(writer.name(value), name)
+    graph = helper.make_graph(
+        writer.nodes,
+        module.name,
+        [value_info(value.name, value.tensor) for value in module.inputs],
+        [
+            value_info(name, value.tensor)
+            for name, value in zip(module.output_names, module.outputs, strict=True)
+        ],
+        writer.initializers,
+    )
+    model = helper.make_model(
+        graph,
+        producer_name="mcc",
+        ir_version=ir_version,
+        opset_imports=[helper.make_opsetid("", opset)],
+    )
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _reserve_outputs(writer: Writer, module: Module) -> list[tuple[str, Value]]:
+    """Name the outputs' values.
+
+    Returns those that must be handed out by a copy: inputs, constants, repetitions.
+    """
+    again: list[tuple[str, Value]] = []
+    taken = set(module.inputs)
+    for name, value in zip(module.output_names, module.outputs, strict=True):
+        if value in taken or isinstance(value.op, Constant):
+            writer.reserve(name)
+            again.append((name, value))
+        else:
+            writer.reserve(name, value)
+            taken.add(value)
+    return again
+
+
+def _write(writer: Writer, op: Op) -> None:
+    if isinstance(op, Yield):
+        return
+    try:
+        if isinstance(op, Constant):
+            writer.constant(op)
+            return
+        write = emitter(op)
+        assert write is not None  # ops without one were refused before
+        write(writer, op)
+    except OpError as error:
+        raise UserError(error.message, where=_place(op), remedy=_REMEDY) from None
+
+
+_REMEDY = "export from the stage `quantized` (or `optimized` for a float model), before integer ops"
+
+
+def _refuse_unknown(module: Module) -> None:
+    known = (Constant, Yield)
+    unknown = sorted(
+        {op.op_name for op in module.ops() if not isinstance(op, known) and emitter(op) is None}
+    )
+    if unknown:
+        raise UserError(
+            f"module {module.name} has ops without a counterpart in ONNX: {', '.join(unknown)}",
+            remedy=_REMEDY,
+        )
+
+
+def _needs_newer(op: Op) -> bool:
+    match op:
+        case Quantize():
+            dtype = op.result.tensor.dtype
+        case Dequantize():
+            dtype = op.x.tensor.dtype
+        case AvgPool():
+            return any(step > 1 for step in op.dilations)
+        case _:
+            return False
+    return dtype not in (DType.I8, DType.U8, DType.I32)
+
+
+def _place(op: Op) -> str:
+    node = f" from ONNX node {op.nodes[0]!r}" if op.nodes else ""
+    return f"op {op.op_name}{node}"
