@@ -22,7 +22,7 @@ def has_body(name: str, domain: str, opset: int) -> bool:
 
 
 def inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Replace calls of the model's own functions, and of operators that only ONNX defines, by their bodies.
+    """Put function bodies in the place of calls: the model's own, and those that ONNX defines.
 
     The nodes of a body get the name of the node that called it. A body may call further functions,
     and one that depends on types needs those of the body before it: hence the rounds.

@@ -58,8 +58,8 @@ def build(graph: Graph, where: str) -> Module:
 
 
 _DYNAMIC = (
-    "mcc compiles static shapes: export the model with this input as a constant, or with fixed input shapes "
-    "(--shape name=1x3x32x32)"
+    "mcc compiles static shapes: export the model with this input as a constant, "
+    "or with fixed input shapes (--shape name=1x3x32x32)"
 )
 
 

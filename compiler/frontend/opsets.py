@@ -16,7 +16,7 @@ TARGET = 18
 
 
 def convert(model: onnx.ModelProto, notes: list[str]) -> onnx.ModelProto:
-    """The model in opset `TARGET` where it is older than `OLDEST`, or than the body of a function that it calls.
+    """The model in opset `TARGET`, where it is too old or calls a function whose body is newer.
 
     What the converter cannot do is left to the functions for older operators; a note says so.
     """

@@ -41,7 +41,7 @@ def refuse_unknown(model: onnx.ModelProto, where: str, *, only_unheard_of: bool 
         f"{count} operator{'s' if count > 1 else ''} of the model cannot be imported:\n    "
         + "\n    ".join(lines),
         where=where,
-        remedy="docs/onnx.md lists the operators that mcc imports; replace the others before exporting the model",
+        remedy="docs/onnx.md lists what mcc imports; replace the others before exporting the model",
     )
 
 

@@ -30,7 +30,7 @@ def fix_shapes(
 
     Raises:
         UserError: An unknown input, a shape that contradicts the model, or a symbolic dimension
-        without a size.
+            without a size.
     """
     inputs = {info.name: info for info in graph_inputs(model)}
     for name in shapes:
@@ -74,15 +74,14 @@ def _match(
                 sizes.setdefault("batch", size)
     if not fits or any(size < 1 for size in shape):
         raise UserError(
-            f"input {info.name!r} cannot have the shape {_shown(shape)}: the model says
-            {_shown(declared)}", where=where, )
+            f"input {info.name!r} cannot have the shape {_shown(shape)}: "
+            f"the model says {_shown(declared)}",
+            where=where,
+        )
 
 
 def _batch_symbol(inputs: Iterable[onnx.ValueInfoProto]) -> str | None:
-    """The first leading dimension that is symbolic.
-
-    A name that somebody gave goes before a made-up one.
-    """
+    """The first symbolic leading dimension, one with a given name before one with a made-up name."""
     leading = [dims[0] for info in inputs if (dims := _dims(info)) and isinstance(dims[0], str)]
     given = [name for name in leading if not _MADE_UP.fullmatch(name)]
     return (given or ["batch"])[0] if leading else None
@@ -120,8 +119,7 @@ def _fill(
 def _unknown(info: onnx.ValueInfoProto, what: str, where: str) -> UserError:
     dims = _dims(info)
     example = [
-        str(dim) if isinstance(dim, int) else "1" if not axis else "32"
-        for axis, dim in enumerate(dims)
+        str(dim) if isinstance(dim, int) else "32" if axis else "1" for axis, dim in enumerate(dims)
     ]
     shown = "x".join(example or ["1", "3", "32", "32"])
     return UserError(

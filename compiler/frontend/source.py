@@ -17,8 +17,7 @@ def read_model(source: Source) -> tuple[onnx.ModelProto, str]:
     """A model of the caller's own to change, its weights loaded, and where it comes from.
 
     Raises:
-        UserError: No such file, an empty or damaged one, or weights in another file that is not
-        there.
+        UserError: No such file, an empty or damaged one, or weights in a file that is not there.
     """
     if isinstance(source, onnx.ModelProto):
         model = onnx.ModelProto()
@@ -40,11 +39,17 @@ def check(model: onnx.ModelProto, where: str) -> None:
     newest = onnx.defs.onnx_opset_version()
     if (opset := opset_of(model)) > newest:
         raise UserError(
-            f"the model is of opset {opset}; the installed onnx {onnx.__version__} knows up to
-            {newest}", where=where, remedy="upgrade the package onnx, or export the model with an
-            older opset", ) try: onnx.checker.check_model(model) except
-            (onnx.checker.ValidationError, ValueError) as error: raise UserError( f"not a valid ONNX
-            model: {_first_line(error)}", where=where, remedy=_DAMAGED ) from None
+            f"the model is of opset {opset}; "
+            f"the installed onnx {onnx.__version__} knows up to {newest}",
+            where=where,
+            remedy="upgrade the package onnx, or export the model with an older opset",
+        )
+    try:
+        onnx.checker.check_model(model)
+    except (onnx.checker.ValidationError, ValueError) as error:
+        raise UserError(
+            f"not a valid ONNX model: {_first_line(error)}", where=where, remedy=_DAMAGED
+        ) from None
 
 
 def opset_of(model: onnx.ModelProto) -> int:
@@ -67,7 +72,7 @@ def _read_file(path: Path) -> onnx.ModelProto:
         raise UserError(
             f"its weights lie in another file, which cannot be read: {_first_line(error)}",
             where=where,
-            remedy="put the external data file beside the model, under the name that it was saved with",
+            remedy="put the external data file beside the model, under the name it was saved with",
         ) from None
     return model
 

@@ -19,7 +19,7 @@ def resolved_pads(
     strides: Sequence[int],
     dilations: Sequence[int],
 ) -> tuple[int, ...]:
-    """Explicit pads (begin..., end...) from `auto_pad` and the spatial sizes (ONNX operator specification, Conv)."""
+    """Explicit pads (begin..., end...), by the rule for `auto_pad` in ONNX's definition of Conv."""
     rank = len(sizes)
     if auto_pad in ("", "NOTSET"):
         return tuple(pads) or (0,) * (2 * rank)

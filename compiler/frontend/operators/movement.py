@@ -127,9 +127,6 @@ def Slice(
         if not by:
             raise OpError("a step is 0")
         begin[i], end[i], step[i] = slice(start, stop, by).indices(dims[i])
-        # Python's rule differs in one place: -1 there is the last element, never «before the first».
-        if by > 0:
-            end[i] = max(begin[i], end[i])
     return ops.Slice(data, tuple(begin), tuple(end), tuple(step)).result
 
 

@@ -91,7 +91,6 @@ def Clip_6(
     min: float = float(np.finfo(np.float32).min),
     max: float = float(np.finfo(np.float32).max),
 ) -> Value:
-    # The largest finite numbers are ONNX's way of saying «no bound» where infinities are not meant to be cut.
     return ops.Clip(input, lo=min, hi=max).result
 
 
