@@ -1,0 +1,78 @@
+"""Weights and biases as integers."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mcc.ir import Array, DType
+from mcc.ops import quantize_array
+
+from .encoding import SMALLEST_SCALE, power_above
+
+CLIPS = np.linspace(1.0, 0.5, 51)
+"""The shares of the largest weight that the search for the least squared error tries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Symmetric int8 weights, output channels first."""
+
+    integers: Array
+    scale: Array
+    """float32, one number or one for each output channel."""
+
+    @property
+    def real(self) -> Array:
+        """What the integers stand for."""
+        return self.integers.astype(np.float32) * _columns(self.scale, self.integers.ndim)
+
+
+def largest(rows: Array, *, per_channel: bool, clip: bool) -> Array:
+    """The magnitude that becomes 127, for the tensor or for each output channel (the first axis), in float64.
+
+    Args:
+        rows: Real weights, output channels first.
+        per_channel: One number for each output channel.
+        clip: Choose it with the least squared error instead of the largest magnitude.
+    """
+    flat = np.abs(rows.reshape(rows.shape[0] if per_channel else 1, -1).astype(np.float64))
+    peak = flat.max(1)
+    if clip:
+        best, least = peak, np.full(peak.shape, np.inf)
+        for share in CLIPS:
+            step = np.maximum(peak * share / 127, SMALLEST_SCALE)[:, None]
+            rounded = np.minimum(np.rint(flat / step), 127) * step
+            error = ((flat - rounded) ** 2).sum(1)
+            best = np.where(error < least, peak * share, best)
+            least = np.minimum(error, least)
+        peak = best
+    return peak if per_channel else peak.reshape(())
+
+
+def weight_scale(peak: Array, *, power_of_two: bool) -> Array:
+    """The float32 scale at which `peak` becomes 127 (or a little less, for a power of two)."""
+    scale = np.maximum(peak / 127, SMALLEST_SCALE).astype(np.float32)
+    if power_of_two:
+        powers = [power_above(float(s)) for s in np.atleast_1d(scale)]
+        scale = np.asarray(powers, np.float32).reshape(scale.shape)
+    return scale
+
+
+def quantize_weights(rows: Array, scale: Array) -> Weights:
+    """Real weights, output channels first, as integers in [-127, 127]."""
+    integers = quantize_array(rows, scale, np.zeros(scale.shape), DType.I8)
+    return Weights(np.maximum(integers, -127).astype(np.int8), scale)
+
+
+def accumulator_scale(x_scale: float, weight: Array) -> Array:
+    """float32(s_x * s_w): the unit of the accumulator."""
+    return np.asarray(np.float32(x_scale) * weight, np.float32)
+
+
+def quantize_bias(bias: Array, unit: Array) -> Array:
+    """A real bias in units of the accumulator, as int64 so that the caller can see whether it fits."""
+    return np.rint(bias.astype(np.float64) / unit.astype(np.float64)).astype(np.int64)
+
+
+def _columns(vector: Array, rank: int) -> Array:
+    return vector.reshape((-1,) + (1,) * (rank - 1)) if vector.ndim else vector
