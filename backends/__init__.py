@@ -1,5 +1,5 @@
 """Targets: each backend lowers a module by named stages and emits an artifact's members."""
 
-from .base import Backend, Progress, Stage, backend_named, register_ops
+from .base import Backend, Stage, backend_named, register_ops
 
-__all__ = ["Backend", "Progress", "Stage", "backend_named", "register_ops"]
+__all__ = ["Backend", "Stage", "backend_named", "register_ops"]

@@ -4,12 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 
-from mcc.ir import Module, UserError, known_names
+from mcc.ir import Module, Progress, UserError, known_names
 from mcc.passes import Pass
 from mcc.runtime import Target
-
-Progress = Callable[[str, int, int], None]
-"""`progress(what, done, total)`: called during long work."""
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """The compiler on one page: the road from a model to an artifact, stage by stage."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mcc.backends import Progress, Stage, backend_named
-from mcc.ir import Module, UserError, known_names, load_module
+from mcc.backends import Stage, backend_named, register_ops
+from mcc.ir import Module, Progress, UserError, known_names, load_module, no_progress
 from mcc.ops import Dequantize, Quantize
 from mcc.passes import (
     Hook,
@@ -13,16 +14,17 @@ from mcc.passes import (
     LowerQuantized,
     Pass,
     PassRun,
+    QuantizePass,
     discover,
     load_plugin,
     pass_named,
     pipeline_for,
     print_after,
     run_passes,
+    scheme_for,
 )
 from mcc.runtime import Artifact, Manifest, load_target, module_members
 
-from .calibrate import quantization
 from .options import Options
 from .ports import input_ports, output_ports
 from .versions import versions
@@ -50,6 +52,7 @@ def compile(
         options: What is asked for; or give the fields of `Options` as keywords, such as
             `target="riscv-accel"`, `calibrate="samples.npz"`.
         progress: Called as `progress(what, done, total)` during long steps.
+        **keywords: Fields of `Options`.
 
     Raises:
         UserError: For anything that is wrong with the source or the options.
@@ -66,21 +69,24 @@ class Compilation:
         self.target = load_target(options.target)
         self.backend = backend_named(self.target.backend)
         self.quantizes = (options.quantize or self.backend.quantize) != "none"
-        self.progress: Progress = progress or (lambda what, done, total: None)
+        self.progress: Progress = progress or no_progress
         self.runs: list[PassRun] = []
         self.notes: list[str] = []
         self.after_pass: Hook | None = None
         """Called with every pass and the module that it left."""
+        register_ops()
         discover()
         for plugin in options.plugins:
             load_plugin(plugin)
 
     def steps(self) -> tuple[Step, ...]:
         """Every stage behind `imported`, in order: a name, and how it is reached."""
-        edges = (IntegerEdges(),) if self.options.io == "int8" else ()
+        options = self.options
+        edges = (IntegerEdges(),) if options.io == "int8" else ()
+        floats = pipeline_for(options.passes, options.level)
         return (
-            # Float rewrites first: what is folded and fused now is neither calibrated nor quantized.
-            ("optimized", lambda module: self.run(module, pipeline_for(self.options.passes, self.options.level))),
+            # Float rewrites first: what they fold is neither calibrated nor quantized.
+            ("optimized", lambda module: self.run(module, floats)),
             # Ranges are collected on exactly the module that is quantized.
             ("quantized", self.quantize),
             # From here on integers; the quantized module stays in the artifact as the reference.
@@ -116,7 +122,7 @@ class Compilation:
             last = module
         assert last is not None, "a walk has at least its first stage"
         members |= self.backend.emit(last, self.target, self.progress)
-        # Whoever starts behind `lowered` gets an artifact that runs, with nothing to verify against.
+        # A start behind `lowered` gives an artifact that runs, with nothing to verify against.
         return Artifact(manifest or self.manifest(last), members)
 
     def enter(self, source: "Source") -> Module:
@@ -142,13 +148,33 @@ class Compilation:
         if any(isinstance(op, Quantize | Dequantize) for op in module.ops()):
             self.notes.append("the model is quantized already; its own scales are used")
             return module
-        passes, notes = quantization(module, self.options, self.target, self.progress)
-        self.notes.extend(notes)
-        return self.run(module, passes)
+        options = self.options
+        low, high = options.input_range or (0.0, 1.0)
+        scheme = scheme_for(self.target.extensions, self.target.backend, options.mode)
+        if options.calibrate is None:
+            self.notes.append(
+                f"calibrated on synthetic inputs between {low:g} and {high:g}; for accuracy give "
+                "real samples with --calibrate"
+            )
+        quantize = QuantizePass(
+            samples=str(options.calibrate or ""),
+            method=options.method,
+            limit=options.samples,
+            input_low=low,
+            input_high=high,
+            **asdict(scheme),
+        )
+        return self.run(module, (quantize,))
 
     def run(self, module: Module, passes: tuple[Pass, ...]) -> Module:
         """Run passes, keeping the record of each."""
-        return run_passes(module, passes, record=self.runs.append, after=self.after_pass)
+        return run_passes(
+            module,
+            passes,
+            record=self.runs.append,
+            after=self.after_pass,
+            progress=self.progress,
+        )
 
     def print_after(self, name: str, write: Callable[[str], object]) -> None:
         """Write the module after every pass of that name (`all`: of any)."""

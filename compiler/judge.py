@@ -22,7 +22,9 @@ class Judge(Protocol):
 
     def get_outputs(self) -> Sequence[JudgeOutput]: ...
 
-    def run(self, output_names: Sequence[str] | None, feeds: Mapping[str, Array]) -> list[Array]: ...
+    def run(
+        self, output_names: Sequence[str] | None, feeds: Mapping[str, Array]
+    ) -> list[Array]: ...
 
 
 def onnxruntime_session(

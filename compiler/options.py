@@ -1,4 +1,4 @@
-"""What a compilation is asked for: one frozen record, checked once, behind the API and the command line."""
+"""What a compilation is asked for: one frozen record behind the API and the command line."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,8 +25,10 @@ class Options:
     """Whether scales are any float32 or powers of two (docs/quantization.md)."""
     calibrate: str | Path | None = None
     """Samples: an .npz, or a folder of .npy files. None: synthetic inputs."""
-    method: Literal["auto", "minmax", "percentile", "mse"] = "auto"
+    method: Literal["minmax", "percentile", "mse"] = "mse"
     """How calibration turns values into ranges."""
+    samples: int = 256
+    """At most so many samples are used in calibration."""
     input_range: tuple[float, float] | None = None
     """What synthetic inputs look like."""
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict[str, Sequence[int]])

@@ -129,9 +129,7 @@ def pass_rows(runs: Iterable[PassRun]) -> list[Record]:
 def print_timing(runs: Sequence[PassRun]) -> None:
     """The table of `--timing`."""
     rows = [list(row.values()) for row in pass_rows(runs)]
-    print_table(
-        "passes", ("pass", "ms", "ops before", "ops after", "rewrites"), rows, wide="pass"
-    )
+    print_table("passes", ("pass", "ms", "ops before", "ops after", "rewrites"), rows, wide="pass")
     click.echo(f"total {1e3 * sum(run.seconds for run in runs):.1f} ms")
 
 

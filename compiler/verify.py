@@ -1,4 +1,4 @@
-"""`mcc verify`: the machine against the evaluator, the evaluator against onnxruntime, both against the float original."""
+"""Checks an artifact: machine against evaluator, evaluator against onnxruntime, and fidelity."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -8,7 +8,6 @@ import numpy as np
 
 from mcc.ir import Array, Module, Value, evaluate
 from mcc.ops import Quantize
-from mcc.passes import to_onnx_layout
 from mcc.runtime import Artifact, Session
 
 FLOAT_TOLERANCE = 1e-5
@@ -57,7 +56,7 @@ class Verification:
     machine: tuple[TensorCheck, ...]
     """The machine (simulator or library) against the evaluator."""
     fused: tuple[str, ...]
-    """Integer tensors that the machine keeps inside a fused step, so that there is nothing to compare."""
+    """Integer tensors that the machine keeps inside a fused step: nothing to compare."""
     onnxruntime: Mapping[str, tuple[TensorCheck, ...]] = field(
         default_factory=dict[str, tuple[TensorCheck, ...]]
     )
@@ -106,12 +105,7 @@ def verify(
         reference = _observed(lowered, feeds)
         found: dict[str, Array] = {}
 
-        def keep(value: Value, array: Array, into: dict[str, Array] = found) -> None:
-            if value.name:
-                into[value.name] = to_onnx_layout(array, value)
-
-        outputs = session.observe(feeds, keep)
-        found |= outputs
+        found |= session.observe(feeds, found.__setitem__)
         _add(machine, _compare(reference, found))
         references.append(reference)
     judged: dict[str, tuple[TensorCheck, ...]] = {}
@@ -125,8 +119,11 @@ def verify(
 
 
 def _is_integer(value: Value) -> bool:
-    return bool(value.name) and value.tensor.dtype.is_integer and value.op is not None and bool(
-        value.op.operands
+    return (
+        bool(value.name)
+        and value.tensor.dtype.is_integer
+        and value.op is not None
+        and bool(value.op.operands)
     )
 
 
@@ -136,15 +133,13 @@ def _observed(module: Module, feeds: Mapping[str, Array]) -> dict[str, Array]:
 
     def keep(value: Value, array: Array) -> None:
         if value.name and value.op is not None and value.op.operands:
-            found[value.name] = to_onnx_layout(array, value)
+            found[value.name] = array
 
     outputs = evaluate(module, feeds, keep)
     return found | outputs
 
 
-def _compare(
-    reference: Mapping[str, Array], found: Mapping[str, Array]
-) -> Iterator[TensorCheck]:
+def _compare(reference: Mapping[str, Array], found: Mapping[str, Array]) -> Iterator[TensorCheck]:
     for name, expected in reference.items():
         actual = found.get(name)
         if actual is None or actual.shape != expected.shape or actual.dtype != expected.dtype:
@@ -180,7 +175,7 @@ def _judge(
     references: Sequence[Mapping[str, Array]],
     level: str,
 ) -> tuple[TensorCheck, ...]:
-    """onnxruntime on the exported reference module, its quantized tensors and outputs."""
+    """Onnxruntime on the exported reference module, its quantized tensors and outputs."""
     from mcc.backends.onnx import export
 
     from .judge import onnxruntime_session

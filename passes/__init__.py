@@ -3,6 +3,7 @@
 Importing this package registers every pass of mcc.
 """
 
+from .axis_maps import from_onnx_layout, to_onnx_layout
 from .base import PASSES, Pass, pass_named
 from .canonicalize import Canonicalize
 from .cse import Cse
@@ -13,17 +14,30 @@ from .fuse_activation import FuseActivation
 from .fuse_bias import FuseBias
 from .fuse_pad import FusePad
 from .fuse_residual import FuseResidual
+from .integer_edges import IntegerEdges
+from .layout import ChannelsLast
 from .manager import Declined, Hook, PassError, PassRun, print_after, run_passes
 from .pipelines import LEVELS, pipeline, pipeline_for
 from .plugins import discover, load_plugin
-from .spec import format_pass, format_passes, option_types, parse_passes, type_text
 
 # isort: split -- quantization: calibration, the quantizer, the lowering to integer ops.
+from .quantization import (
+    LABELS,
+    LowerQuantized,
+    QuantizePass,
+    Scheme,
+    load_samples,
+    scheme_for,
+    synthetic_samples,
+)
+from .spec import format_pass, format_passes, option_types, parse_passes, type_text
 
 __all__ = [
+    "LABELS",
     "LEVELS",
     "PASSES",
     "Canonicalize",
+    "ChannelsLast",
     "Cse",
     "Dce",
     "Declined",
@@ -34,13 +48,19 @@ __all__ = [
     "FusePad",
     "FuseResidual",
     "Hook",
+    "IntegerEdges",
+    "LowerQuantized",
     "Pass",
     "PassError",
     "PassRun",
+    "QuantizePass",
+    "Scheme",
     "discover",
     "format_pass",
     "format_passes",
+    "from_onnx_layout",
     "load_plugin",
+    "load_samples",
     "option_types",
     "parse_passes",
     "pass_named",
@@ -48,5 +68,8 @@ __all__ = [
     "pipeline_for",
     "print_after",
     "run_passes",
+    "scheme_for",
+    "synthetic_samples",
+    "to_onnx_layout",
     "type_text",
 ]

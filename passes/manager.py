@@ -6,7 +6,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from mcc.ir import Module, Op, OpError, RewriteReport, UserError, VerifyError, print_module, verify
+from mcc.ir import (
+    Module,
+    Op,
+    OpError,
+    Progress,
+    RewriteReport,
+    UserError,
+    VerifyError,
+    no_progress,
+    print_module,
+    verify,
+)
 
 from .base import Pass
 
@@ -55,6 +66,7 @@ def run_passes(
     before: Hook | None = None,
     record: Callable[[PassRun], None] | None = None,
     after: Hook | None = None,
+    progress: Progress = no_progress,
 ) -> Module:
     """Run passes in order and return the module that the last one left; `module` itself may change.
 
@@ -64,6 +76,7 @@ def run_passes(
         before: Called before each pass.
         record: Called after each pass with its record; `runs.append` collects them.
         after: Called after each pass, when its module has been verified.
+        progress: Called as `progress(what, done, total)` by passes that take long.
 
     Raises:
         UserError: When a pass raises one, or when a pass that is not mcc's own fails or breaks the
@@ -76,7 +89,7 @@ def run_passes(
     for step in passes:
         if before is not None:
             before(step, module)
-        run, module = _run_one(module, step, done)
+        run, module = _run_one(module, step, done, progress)
         done.append(step)
         if record is not None:
             record(run)
@@ -96,9 +109,11 @@ def print_after(names: Iterable[str], write: Callable[[str], object]) -> Hook:
     return hook
 
 
-def _run_one(module: Module, step: Pass, done: Sequence[Pass]) -> tuple[PassRun, Module]:
+def _run_one(
+    module: Module, step: Pass, done: Sequence[Pass], progress: Progress
+) -> tuple[PassRun, Module]:
     ops_before = _count(module)
-    report = RewriteReport()
+    report = RewriteReport(progress=progress)
     started = time.perf_counter()
     try:
         module = step.run(module, report)

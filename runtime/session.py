@@ -7,11 +7,12 @@ from typing import Protocol
 
 import numpy as np
 
-from mcc.ir import Array, DType, UserError, Value, known_names
+from mcc.ir import Array, DType, UserError, known_names
 
 from .artifact import Artifact, Manifest, Port, load
 
-Observer = Callable[[Value, Array], None]
+Observer = Callable[[str, Array], None]
+"""`observer(name, array)`: a named tensor, its axes in the ONNX tensor's order."""
 
 _ORT_TYPES = {
     "f16": "float16",
@@ -158,9 +159,7 @@ class Session:
                     f"{_shown(port)}" + (" for each item of the batch" if fixed else "")
                 )
             if fixed and batch not in (None, array.shape[0]):
-                raise UserError(
-                    f"input {name!r} has batch {array.shape[0]}, another input {batch}"
-                )
+                raise UserError(f"input {name!r} has batch {array.shape[0]}, another input {batch}")
             batch = array.shape[0] if fixed else 1
         return 1 if batch is None else batch
 

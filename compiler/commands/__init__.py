@@ -1,1 +1,1 @@
-"""One module a subcommand. They import nothing heavy before they run, so that help stays instant."""
+"""One module a subcommand. None imports anything heavy before it runs: help stays instant."""

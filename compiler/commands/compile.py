@@ -37,7 +37,9 @@ def parse_shapes(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write the result.")
 @click.option("--target", default="cpu", show_default=True, help="A target's name or its file.")
-@click.option("-O", "level", type=int, default=2, show_default=True, help="How hard to try: 0 to 3.")
+@click.option(
+    "-O", "level", type=int, default=2, show_default=True, help="How hard to try: 0 to 3."
+)
 @click.option(
     "--quantize",
     type=click.Choice(["none", "int8"]),
@@ -53,11 +55,12 @@ def parse_shapes(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
 @click.option("--calibrate", help="Samples: an .npz, or a folder of .npy files.")
 @click.option(
     "--method",
-    type=click.Choice(["auto", "minmax", "percentile", "mse"]),
-    default="auto",
+    type=click.Choice(["minmax", "percentile", "mse"]),
+    default="mse",
     show_default=True,
     help="How calibration chooses ranges.",
 )
+@click.option("--samples", type=click.IntRange(1), default=256, show_default=True, help="At most.")
 @click.option("--input-range", help="LOW,HIGH of synthetic inputs, where no samples are given.")
 @click.option("--shape", "shapes", multiple=True, help="NAME=1x3x32x32 for symbolic dimensions.")
 @click.option("--passes", help='A pipeline, such as "O2,prune{sparsity=0.5}".')
@@ -85,6 +88,7 @@ def command(
     mode: str,
     calibrate: str | None,
     method: str,
+    samples: int,
     input_range: str | None,
     shapes: tuple[str, ...],
     passes: str | None,
@@ -98,7 +102,7 @@ def command(
     as_json: bool,
     verbose: int,
 ) -> None:
-    """Compile MODEL, an ONNX file (or a .mir file with --from), to an artifact.
+    r"""Compile MODEL, an ONNX file (or a .mir file with --from), to an artifact.
 
     \b
     mcc resnet8.onnx --target riscv-accel -O2 --calibrate cifar10.npz
@@ -116,6 +120,7 @@ def command(
         mode=mode,  # type: ignore[arg-type]
         calibrate=calibrate,
         method=method,  # type: ignore[arg-type]
+        samples=samples,
         input_range=_pair(input_range) if input_range else None,
         shapes=parse_shapes(shapes),
         passes=passes,

@@ -15,7 +15,7 @@ import click
 def command(
     module: Path, passes: str, plugins: tuple[str, ...], output: Path | None, explain: str | None
 ) -> None:
-    """Run passes on MODULE, a .mir file (`-` reads standard input), and print or write the result."""
+    """Run passes on MODULE, a .mir file (`-` reads standard input), and print the result."""
     from mcc import backends, report
     from mcc.ir import load_module, parse, print_module, save_module
     from mcc.passes import PassRun, load_plugin, pass_named, pipeline_for, run_passes
@@ -25,7 +25,9 @@ def command(
         pass_named(explain)
     for plugin in plugins:
         load_plugin(plugin)
-    source = parse(sys.stdin.read(), source="<stdin>") if str(module) == "-" else load_module(module)
+    source = (
+        parse(sys.stdin.read(), source="<stdin>") if str(module) == "-" else load_module(module)
+    )
     runs: list[PassRun] = []
     result = run_passes(source, pipeline_for(passes, 0), record=runs.append)
     if output is not None:

@@ -81,7 +81,7 @@ def _record(
     """What the run gave, as data."""
     names = [port.name for port in session.get_outputs()]
     first = [arrays[0].ravel() for arrays in outputs]
-    decides = all(2 <= array.size for array in first)
+    decides = all(array.size >= 2 for array in first)
     record: dict[str, object] = {
         "model": session.manifest.model,
         "target": session.artifact.target.name,
@@ -98,7 +98,9 @@ def _record(
     elif outputs:
         record["values"] = [array[:8].tolist() for array in first]
     if labels is not None and decides:
-        right = sum(int(array.argmax()) == label for array, label in zip(first, labels, strict=True))
+        right = sum(
+            int(array.argmax()) == label for array, label in zip(first, labels, strict=True)
+        )
         record["labels"] = labels
         record["right"] = right
         record["accuracy"] = right / max(1, len(labels))

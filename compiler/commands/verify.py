@@ -63,8 +63,8 @@ def _print(found: "Verification", backend: str, verbose: int) -> None:
         click.echo("outputs against the float original")
         for item in found.against:
             click.echo(
-                f"  {item.name}: SQNR {item.sqnr_db:.1f} dB, largest difference {item.largest:.4g}, "
-                f"same largest output in {item.same_argmax} of {item.rows}"
+                f"  {item.name}: SQNR {item.sqnr_db:.1f} dB, largest difference "
+                f"{item.largest:.4g}, same largest output in {item.same_argmax} of {item.rows}"
             )
     verdict = "passed" if found.passed else "FAILED"
     click.echo(f"{verdict}: {found.samples} inputs")

@@ -1,4 +1,4 @@
-"""The intermediate representation: values, ops, regions, modules, their text, verifier, rewriter and evaluator."""
+"""The intermediate representation: values, ops, modules; their text, rules, meaning and change."""
 
 from .builtin import Constant, Yield, constant, constant_of
 from .core import OPS, Op, Region, Value
@@ -16,7 +16,15 @@ from .files import (
 from .module import Module
 from .parser import parse
 from .printer import Printed, format_op, print_module, with_caret
-from .rewriter import Because, Rewriter, RewriteReport, Rule, apply_rules
+from .rewriter import (
+    Because,
+    Progress,
+    Rewriter,
+    RewriteReport,
+    Rule,
+    apply_rules,
+    no_progress,
+)
 from .types import Array, Buffer, Dim, DType, Index, Quant, Space, Symbol, Tensor, Type
 from .verifier import VerifyError, verify
 
@@ -36,6 +44,7 @@ __all__ = [
     "Op",
     "OpError",
     "Printed",
+    "Progress",
     "Quant",
     "Region",
     "RewriteReport",
@@ -56,6 +65,7 @@ __all__ = [
     "format_op",
     "known_names",
     "load_module",
+    "no_progress",
     "parse",
     "print_module",
     "save_module",

@@ -1,15 +1,16 @@
-"""The one door through which a module changes, and the driver that applies rules to a fixed point."""
+"""The one door through which a module changes, and the driver that applies rules."""
 
 import inspect
 import types
 import typing
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from .builtin import Constant
 from .core import Op, Value
-from .links import attach, detach, set_nodes, swap_operand
+from .errors import OpError
+from .links import Origin, attach, detach, merged, origin, set_nodes, swap_operand
 from .module import Module
 from .types import Quant
 
@@ -23,7 +24,7 @@ class Because:
 
 RuleResult = Value | tuple[Value, ...] | Because | None
 Rule = Callable[..., RuleResult]
-"""`rule(op: SomeOp) -> Value | tuple of Values | Because | None`: the replacement, the reason, or not my op."""
+"""`rule(op: SomeOp)`: values in the op's place, why not (`Because`), or not my op (None)."""
 
 
 class Rewriter:
@@ -35,53 +36,75 @@ class Rewriter:
     def insert_before(
         self, anchor: Op, values: Iterable[Value], nodes: Sequence[str] = ()
     ) -> list[Op]:
-        """Attach the detached ops that define `values`, and those they need, before `anchor`."""
-        fresh = _detached(values)
+        """Attach the detached ops that define `values`, and those they need, before `anchor`.
+
+        Ops without ONNX nodes of their own get `nodes`.
+        """
+        return self._insert(anchor, values, tuple(nodes))
+
+    def _insert(self, anchor: Op, values: Iterable[Value], nodes: Origin) -> list[Op]:
         region = anchor.region
         if region is None:
-            raise RuntimeError("the anchor is not attached")
+            raise RuntimeError(f"not attached to a module (was it replaced?): {anchor}")
+        fresh = _detached(values)
         for op in fresh:
-            if nodes and not op.nodes and not isinstance(op, Constant):
+            if nodes and not origin(op) and not isinstance(op, Constant):
                 set_nodes(op, nodes)
             attach(op, region, anchor)
         return fresh
 
-    def replace_value(self, old: Value, new: Value) -> None:
-        """Let every reader of `old` read `new`; `new` takes over name and notes where it has none."""
+    def replace_value(self, old: Value, new: Value, keep: Collection[Op] = ()) -> None:
+        """Let every reader of `old`, except those in `keep`, read `new`.
+
+        `new` takes over name and notes where it has none. Where `new` is computed from `old`, the
+        ops on that way must be kept.
+        """
         if old is new:
             return
+        if new.op in old.uses and new.op not in keep:
+            raise RuntimeError(f"{new.op} reads the value that it shall replace: it must be kept")
         for op in list(old.uses):
-            swap_operand(op, old, new)
+            if op not in keep:
+                swap_operand(op, old, new)
         new.like(old)
 
     def replace(self, op: Op, values: Value | tuple[Value, ...]) -> list[Op]:
-        """Put `values` in the place of an op's results, and remove what thereby dies; returns the new ops."""
+        """Put `values` in the place of an op's results, and remove what thereby dies.
+
+        New ops, and the op behind the first value, inherit the ONNX nodes. Returns the new ops.
+        """
+        return self.swap(op, values)[0]
+
+    def swap(self, op: Op, values: Value | tuple[Value, ...]) -> tuple[list[Op], list[Op]]:
+        """`replace`, returning the new ops and the dead."""
         given = values if isinstance(values, tuple) else (values,)
         if len(given) != len(op.results):
             raise RuntimeError(
-                f"{op.op_name} has {len(op.results)} results, {len(given)} were given"
+                f"{op.op_name} has {len(op.results)} results, {len(given)} were given: {op}"
             )
         for old, new in zip(op.results, given, strict=True):
             if old.type != new.type:
-                raise RuntimeError(f"a {old.type} of {op.op_name} cannot become a {new.type}")
-        fresh = self.insert_before(op, given, op.nodes)
+                raise RuntimeError(f"a {old.type} cannot become a {new.type}: {op}")
+        fresh = self._insert(op, given, origin(op))
+        for reader in fresh:
+            if any(value.owner is op for value in reader.operands):
+                raise RuntimeError(f"{reader} reads what it shall replace: {op}")
         for old, new in zip(op.results, given, strict=True):
             self.replace_value(old, new)
         dead = self.erase_dead([op])
         heir = given[0].op if given else None
         if heir is not None and not isinstance(heir, Constant):
-            inherited = [node for gone in reversed(dead) for node in gone.nodes]
-            set_nodes(
-                heir, [*heir.nodes, *inherited] if heir not in fresh else [*inherited, *heir.nodes]
-            )
-        return fresh
+            inherited = [origin(gone) for gone in reversed(dead)]
+            own = origin(heir)
+            set_nodes(heir, merged([*inherited, own] if heir in fresh else [own, *inherited]))
+        return fresh, dead
 
     def replace_operand(self, op: Op, old: Value, new: Value) -> None:
         """Let one op read `new` wherever it reads `old`; the verifier re-checks its types."""
         swap_operand(op, old, new)
 
     def retype_argument(self, argument: Value, conversion: Op, quant: Quant) -> None:
-        """Fold the only reader of a module's input into it: the input takes over its result's type."""
+        """Fold the only reader of a module's input into it: the input takes its result's type."""
         if list(argument.uses) != [conversion]:
             raise RuntimeError(f"{argument} has other readers than {conversion.op_name}")
         self.replace_value(conversion.result, argument)
@@ -95,7 +118,7 @@ class Rewriter:
         detach(op)
 
     def erase_dead(self, candidates: Iterable[Op]) -> list[Op]:
-        """Remove the candidates that are pure and unused, and what dies with them; returns them in that order."""
+        """Remove the candidates that are pure and unused, and what dies with them, in that order."""
         pending = list(candidates)
         gone: list[Op] = []
         while pending:
@@ -110,21 +133,39 @@ class Rewriter:
         return gone
 
 
+Progress = Callable[[str, int, int], None]
+"""`progress(what, done, total)`; a total of 0 is unknown."""
+
+
+def no_progress(what: str, done: int, total: int) -> None:
+    """Nobody watches."""
+
+
 @dataclass
 class RewriteReport:
     """What rules did: how often each fired, and why the others declined."""
 
     fired: Counter[str] = field(default_factory=Counter[str])
     declined: list[tuple[str, Op, str]] = field(default_factory=list[tuple[str, Op, str]])
-    """Rule name, op, reason."""
+    """Rule name, op, reason: each rule's last word on the ops that are left."""
+    progress: Progress = no_progress
+    """Who watches the pass."""
 
 
 def apply_rules(module: Module, rules: Sequence[Rule]) -> RewriteReport:
-    """Apply rules until none fires. Every op is visited once, and again when something around it changed."""
-    table = {rule: _accepted(rule) for rule in rules}
+    """Apply rules until none fires.
+
+    Every op is visited once, and again when something around it changed: its operands, its readers,
+    or that it is now the only reader of a value.
+
+    Raises:
+        RuntimeError: When the rules do not come to rest.
+    """
+    wanted = {rule: _accepted(rule) for rule in rules}
     by_class: dict[type[Op], list[Rule]] = {}
     rewriter = Rewriter(module)
-    report = RewriteReport()
+    fired: Counter[str] = Counter()
+    declined: dict[tuple[Rule, Op], str] = {}
     worklist = deque(module.ops())
     queued = set(worklist)
     budget = 64 * len(worklist) + 1024
@@ -134,28 +175,46 @@ def apply_rules(module: Module, rules: Sequence[Rule]) -> RewriteReport:
         if op.region is None:
             continue
         if type(op) not in by_class:
-            by_class[type(op)] = [rule for rule, wanted in table.items() if isinstance(op, wanted)]
+            by_class[type(op)] = [rule for rule in rules if isinstance(op, wanted[rule])]
         for rule in by_class[type(op)]:
-            outcome = rule(op)
-            if outcome is None:
-                continue
-            name = getattr(rule, "__name__", str(rule))
-            if isinstance(outcome, Because):
-                report.declined.append((name, op, outcome.reason))
-                continue
-            report.fired[name] += 1
+            declined.pop((rule, op), None)
+            try:
+                outcome = rule(op)
+                if outcome is None:
+                    continue
+                if isinstance(outcome, Because):
+                    declined[rule, op] = outcome.reason
+                    continue
+                readers = [reader for value in op.results for reader in value.uses]
+                fresh, dead = rewriter.swap(op, outcome)
+            except (OpError, RuntimeError) as error:
+                error.add_note(f"in rule {_name(rule)}, applied to {op}")
+                raise
+            fired[_name(rule)] += 1
             budget -= 1
             if budget < 0:
-                raise RuntimeError(f"rules do not come to rest; the last one was {name} on {op}")
-            feeders = [value.op for value in op.operands if value.op is not None]
-            readers = [reader for value in op.results for reader in value.uses]
-            fresh = rewriter.replace(op, outcome)
-            for touched in (*fresh, *feeders, *readers):
+                raise RuntimeError(f"rules do not come to rest; the last was {_name(rule)} on {op}")
+            for touched in (*fresh, *_bereft(op, *dead), *readers):
                 if touched not in queued and touched.region is not None:
                     queued.add(touched)
                     worklist.append(touched)
             break
-    return report
+    left = [(_name(rule), op, why) for (rule, op), why in declined.items() if op.region is not None]
+    return RewriteReport(fired, left)
+
+
+def _name(rule: Rule) -> str:
+    return getattr(rule, "__name__", str(rule))
+
+
+def _bereft(*dead: Op) -> Iterable[Op]:
+    """Ops that lost a reader, and those that are now the only one left."""
+    for gone in dead:
+        for value in gone.operands:
+            if value.op is not None:
+                yield value.op
+            if len(value.uses) == 1:
+                yield from value.uses
 
 
 def _detached(values: Iterable[Value]) -> list[Op]:
@@ -187,9 +246,8 @@ def _accepted(rule: Rule) -> tuple[type[Op], ...]:
     annotation: object = parameters[0].annotation if parameters else None
     if isinstance(annotation, str):
         annotation = typing.get_type_hints(rule)[parameters[0].name]
-    options = (
-        typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
-    )
+    union = isinstance(annotation, types.UnionType)
+    options: tuple[object, ...] = typing.get_args(annotation) if union else (annotation,)
     classes = tuple(item for item in options if isinstance(item, type) and issubclass(item, Op))
     if not classes or len(classes) != len(options):
         raise TypeError(f"rule {rule} must annotate its first parameter with op classes")

@@ -1,0 +1,62 @@
+"""Inputs for an artifact: read from files as calibration reads them, or made up."""
+
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from mcc.ir import Array, DType, Module, Region, Tensor, Yield
+from mcc.passes import LABELS, load_samples
+from mcc.runtime import Manifest
+
+Feeds = Mapping[str, Array]
+
+
+def read_samples(source: str, manifest: Manifest, limit: int | None = None) -> list[Feeds]:
+    """One feed a sample, from an .npz or a folder of .npy files; `UserError` if they do not fit."""
+    return list(islice(load_samples(_signature(manifest), source), limit))
+
+
+def labels_in(source: str, count: int) -> list[int] | None:
+    """The class labels beside the inputs of an .npz, where it has one array of them."""
+    if Path(source).suffix != ".npz":
+        return None
+    with np.load(source, allow_pickle=False) as file:
+        named = [name for name in file.files if name.lower() in LABELS]
+        if len(named) != 1:
+            return None
+        labels = file[named[0]]
+    if labels.ndim != 1 or len(labels) < count or labels.dtype.kind not in "iu":
+        return None
+    return [int(label) for label in labels[:count]]
+
+
+def random_samples(manifest: Manifest, count: int, seed: int = 0) -> list[Feeds]:
+    """Uniform inputs over the range that calibration saw, else [0, 1]; 0 or 1 for indices."""
+    generator = np.random.default_rng(seed)
+    samples: list[Feeds] = []
+    for _ in range(count):
+        feeds: dict[str, Array] = {}
+        for port in manifest.inputs:
+            dtype = DType(port.dtype)
+            if dtype.is_float:
+                low = 0.0 if port.low is None else port.low
+                high = 1.0 if port.high is None else port.high
+                array: Array = generator.uniform(low, high, port.shape)
+            elif port.scale is not None:
+                first, last = dtype.limits
+                array = generator.integers(first, last + 1, port.shape)
+            else:
+                array = generator.integers(0, 2, port.shape)
+            feeds[port.name] = array.astype(dtype.numpy)
+        samples.append(feeds)
+    return samples
+
+
+def _signature(manifest: Manifest) -> Module:
+    """A module that has the artifact's inputs and nothing else."""
+    types = [Tensor(DType(port.dtype), port.shape) for port in manifest.inputs]
+    region = Region(types, [port.name for port in manifest.inputs])
+    region.append(Yield(()))
+    return Module(manifest.model, region, ())
