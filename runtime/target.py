@@ -121,8 +121,10 @@ class Timing(_Record):
     """Added to `dma.dram_latency` when a load misses in the cache."""
     load_command_gap: float = Field(ge=0)
     """Least cycles from one load to the next."""
-    load_unaligned_beats: float = Field(ge=0)
-    """Extra beats of a 48-byte row, and of a 64-byte row that is not aligned."""
+    load_zero_command_gap: float = Field(ge=0)
+    """Least cycles from a load that fills with the pad byte to the next."""
+    load_partial_request: float = Field(ge=0)
+    """Added to a request of `dma.request_bytes` of which not all bytes are wanted."""
     load_accumulate_row: float = Field(ge=0)
     """Per row of an int8 load that accumulates."""
     compute_kept_latency: int = Field(ge=0)
@@ -147,6 +149,10 @@ class Timing(_Record):
     """Per row moved out to the scratchpad."""
     store_scratchpad_latency: int = Field(ge=0)
     """Length of the scaling pipe before the first such row."""
+    store_miss_line: float = Field(ge=0)
+    """Per partly written cache line that is fetched from DRAM first."""
+    store_delays_load_row: float = Field(ge=0)
+    """Added to a load that runs at the same time, per row stored."""
     store_starved_factor: float = Field(ge=1)
     """How much slower a store reads the accumulator bank that computes write."""
     extension_latency: int = Field(ge=0)

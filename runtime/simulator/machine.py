@@ -16,6 +16,8 @@ from .operands import decode_operands
 if TYPE_CHECKING:
     from mcc.runtime.target import Target
 
+    from .cycles import CycleModel
+
 _CHUNK = 1 << 15  # commands decoded at a time; a decoded one takes 128 bytes
 
 
@@ -27,7 +29,11 @@ class RunResult:
     macs: int
     """Multiply-accumulates of the tiles as given, padding inside the array not counted."""
     cycles: int
-    """Estimated cycles, or 0 where no estimate was asked for."""
+    """Estimated by the cycle model; 0 where no estimate was asked for, as the next three."""
+    load_busy: int
+    """Cycles in which the loads' unit works."""
+    array_busy: int
+    store_busy: int
 
 
 class Machine:
@@ -47,6 +53,7 @@ class Machine:
         check_undefined: bool = True,
     ) -> None:
         self.target = target
+        self._cycles: CycleModel | None = None
         self._memory = new_memory(
             target.machine,
             dram_bytes,
@@ -75,9 +82,10 @@ class Machine:
         start: int = 0,
         stop: int | None = None,
         *,
+        timing: bool = True,
         nodes: Callable[[int], str] | None = None,
     ) -> RunResult:
-        """Runs `commands[start:stop]`.
+        """Runs `commands[start:stop]` and, with `timing`, estimates its cycles.
 
         `nodes` names the ONNX node of a command's index, for faults.
 
@@ -89,8 +97,12 @@ class Machine:
         illegal = illegal_for(self.target, commands[start:end])
         if illegal is not None:
             raise self._fault(commands, start + illegal.index, illegal.reason, nodes)
+        from .cycles import CycleModel
         from .interpreter import interpret
 
+        if timing and self._cycles is None:
+            self._cycles = CycleModel(self.target)
+        estimate = np.zeros(4, np.int64)
         before = int(self._memory.words[MACS])
         for first in range(start, end, _CHUNK):
             chunk = decode_operands(commands[first : min(first + _CHUNK, end)])
@@ -98,7 +110,12 @@ class Machine:
             if fault:
                 detail = tuple(int(number) for number in self._memory.detail)
                 raise self._fault(commands, first + done, sentence(fault, detail), nodes)
-        return RunResult(end - start, int(self._memory.words[MACS]) - before, 0)
+            if timing and self._cycles is not None:
+                cost = self._cycles.run_decoded(chunk)
+                estimate += (cost.total, cost.load_busy, cost.array_busy, cost.store_busy)
+        cycles, load, array, store = (int(number) for number in estimate)
+        macs = int(self._memory.words[MACS]) - before
+        return RunResult(end - start, macs, cycles, load, array, store)
 
     def _fault(
         self,
