@@ -4,17 +4,21 @@ import numpy as np
 
 from .core import Op, Value
 from .data import Data
+from .errors import OpError
 from .types import Array, DType, Tensor
 
 
 class Constant(Op, name="constant"):
-    """A constant array. Small ones print in place, others by name with their bytes beside the text."""
+    """A constant array. Small ones print in place, others by name, their bytes beside the text."""
 
     data: Data
-    dtype: DType | None = None  # only where the array's own type does not tell (b1, string)
+    dtype: DType | None = None  # only where the array's own type does not tell (b1)
 
     def infer(self) -> Tensor:
-        return Tensor(self.dtype or DType.of(self.data.array), self.data.array.shape)
+        dtype = DType.of(self.data.array)
+        if self.dtype is not None and self.dtype.numpy != dtype.numpy:
+            raise OpError(f"the array is {dtype}, which cannot hold {self.dtype}", "dtype")
+        return Tensor(self.dtype or dtype, self.data.array.shape)
 
     def evaluate(self) -> Array:
         return self.data.array

@@ -15,7 +15,7 @@ built; what is attached to a module changes only through `mcc.ir.Rewriter`.
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar, Self, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, dataclass_transform
 
 from .errors import OpError
 from .fields import MISSING, Field, Kind, convert, read_fields
@@ -99,6 +99,9 @@ class Op:
     ) -> None:
         super().__init_subclass__()
         cls.spec_fields = read_fields(cls, Value, Region)
+        for field in cls.spec_fields:
+            if field.name in _RESERVED:
+                raise TypeError(f"{cls.__name__}: {field.name!r} means something on every op")
         if name:
             if not _OP_NAME.fullmatch(name):
                 raise TypeError(f"{name!r} cannot be an op's name in the text: lower case, please")
@@ -109,7 +112,7 @@ class Op:
 
     def __init__(self, *arguments: object, **keywords: object) -> None:
         state = self.__dict__
-        state.update(origin=(), nodes_seen=None, results=(), erased=False)
+        state.update(_origin=(), _nodes_seen=None, _erased=False, results=())
         state["region"] = state["previous"] = state["next"] = None
         _bind(self, arguments, keywords, state)
         for region in self.regions:
@@ -212,6 +215,8 @@ class Op:
         return format_op(self).text
 
 
+_RESERVED = frozenset(dir(Op)) | {"results", "region", "next", "previous", "evaluate"}
+
 _AnyOp = TypeVar("_AnyOp", bound=Op)
 
 OPS: dict[str, type[Op]] = {}
@@ -250,7 +255,7 @@ class Region:
         return self.last.operands
 
     def append(self, op: _AnyOp) -> _AnyOp:
-        """Attach a new op at the end (for building; a finished module changes through the rewriter)."""
+        """Attach a new op at the end: for building; later on, modules change by the rewriter."""
         attach(op, self, before=None)
         return op
 
@@ -272,7 +277,7 @@ def _bind(
         state[field.name] = _checked(op, field, value)
 
 
-def _checked(op: Op, field: Field, value: object) -> object:
+def _checked(op: Op, field: Field, value: Any) -> Any:
     """The value as it is stored, if the field may hold it."""
     match field.kind:
         case Kind.OPERAND:
@@ -280,19 +285,16 @@ def _checked(op: Op, field: Field, value: object) -> object:
         case Kind.OPTIONAL:
             right = value is None or isinstance(value, Value)
         case Kind.VARIADIC:
-            right = isinstance(value, tuple) and all(isinstance(item, Value) for item in value)  # pyright: ignore[reportUnknownVariableType] -- of anything
+            right = convert(value, tuple[Value, ...]) is not MISSING
         case Kind.REGION:
             right = isinstance(value, Region)
         case Kind.ATTRIBUTE:
-            value = convert(given := value, field.annotation)
-            right = value is not MISSING
-            value = value if right else given
+            converted = convert(value, field.annotation)
+            right = converted is not MISSING
+            value = converted if right else value
     if not right:
-        raise OpError(
-            f"{op.op_name}: {field.name} must be {field.wanted} ({field.kind.value}), got {value!r}",
-            field.name,
-            f"{field.name} must be {field.wanted} ({field.kind.value}), got {value!r}",
-        )
+        reason = f"{field.name} must be {field.wanted} ({field.kind.value}), got {value!r}"
+        raise OpError(f"{op.op_name}: {reason}", field.name, reason)
     return value
 
 

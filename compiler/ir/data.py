@@ -9,14 +9,14 @@ from .types import Array
 
 
 class Data:
-    """A read-only numpy array with a name for the text form; equality is by dtype, shape and bytes."""
+    """A read-only numpy array with a name for the text; equality is by dtype, shape and bytes."""
 
     def __init__(self, array: Array, name: str = "") -> None:
         if array.dtype.kind in "US":  # fixed-width text: the IR keeps Python strings
             array = array.astype(np.str_).astype(object)
         frozen = array
         if array.flags.writeable or not array.flags.c_contiguous:
-            # A copy: whoever still holds the array may go on writing to it, a constant must not change.
+            # A copy: whoever holds the array may go on writing to it; a constant must not change.
             frozen = array.copy(order="C")
             frozen.flags.writeable = False
         self.array = frozen

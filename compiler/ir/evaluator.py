@@ -1,6 +1,7 @@
 """The meaning of a module: each op's numpy definition, in order."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -9,10 +10,11 @@ from .core import Op, Region, Value
 from .errors import UserError, known_names
 from .fields import Kind
 from .module import Module
+from .printer import with_caret
 from .types import Array, Buffer, Symbol, Tensor
 
 Observer = Callable[[Value, Array], None]
-Handler = Callable[..., object]
+Handler = Callable[..., Any]
 """`handler(op, *operands)`: executes an op in the place of its own `evaluate`."""
 
 
@@ -28,7 +30,7 @@ def evaluate(
         module: What to run.
         feeds: One array for each input, by name, of the input's dtype and shape.
         observe: Called with every value of the module's own region and its array, in order.
-        handlers: Who executes ops of a class, where that is not their definition (a machine, a library).
+        handlers: Who executes ops of a class instead of their definition (a machine, a library).
 
     Returns:
         The outputs by name. Arrays are dropped after their last use.
@@ -75,38 +77,46 @@ def check_array(what: str, array: Array, type: Tensor, symbols: dict[Symbol, int
 
 def _run(
     region: Region,
-    arguments: list[Array],
-    outer: dict[Value, Array],
+    arguments: Sequence[Any],
+    scope: dict[Value, Any],
     observe: Observer | None,
     handlers: Mapping[type[Op], Handler],
-) -> tuple[Array, ...]:
-    """Evaluate one region; a nested one sees the outer values."""
-    scope = dict(outer)
+) -> tuple[Any, ...]:
+    """Evaluate one region. Nested ones share the scope: a value belongs to one region."""
     left: dict[Value, int] = {}
-    for value, array in zip(region.args, arguments, strict=True):
-        scope[value] = array
-        left[value] = _uses(value)
+
+    def define(value: Value, array: Any) -> None:
         if observe is not None:
             observe(value, array)
+        reads = _reads(value)
+        if reads:
+            scope[value] = array
+            left[value] = reads
+
+    for value, array in zip(region.args, arguments, strict=True):
+        define(value, array)
     for op in region:
         if isinstance(op, Yield):
-            return tuple(scope[value] for value in op.values)
+            outputs = tuple(scope[value] for value in op.values)
+            for value in left:
+                scope.pop(value, None)
+            return outputs
         results = _results(op, scope, handlers)
-        for value, array in zip(op.results, results, strict=True):
-            scope[value] = array
-            left[value] = _uses(value)
-            if observe is not None:
-                observe(value, array)
         for value in op.operands:
             if value in left:
                 left[value] -= 1
                 if left[value] == 0:
                     del scope[value]
+        for value, array in zip(op.results, results, strict=True):
+            define(value, array)
     raise AssertionError("a region without a yield passed the verifier")
 
 
-def _uses(value: Value) -> int:
-    """Reads by ops; one inside a nested region keeps the value for good, since a loop may come again."""
+def _reads(value: Value) -> int:
+    """How many operands read a value, where that tells when it may be dropped.
+
+    One inside a nested region keeps it for good (a count that never reaches 0): a loop comes again.
+    """
     region = value.owner.region if isinstance(value.owner, Op) else value.owner
     if any(op.region is not region for op in value.uses):
         return -1
@@ -114,8 +124,8 @@ def _uses(value: Value) -> int:
 
 
 def _results(
-    op: Op, scope: dict[Value, Array], handlers: Mapping[type[Op], Handler]
-) -> tuple[Array, ...]:
+    op: Op, scope: dict[Value, Any], handlers: Mapping[type[Op], Handler]
+) -> tuple[Any, ...]:
     arguments: list[object] = []
     for field in op.spec_fields:
         item = op.__dict__[field.name]
@@ -127,21 +137,47 @@ def _results(
             case Kind.VARIADIC:
                 arguments.append(tuple(scope[value] for value in item))
             case Kind.REGION:
-                arguments.append(
-                    lambda *inner, region=item: _run(region, list(inner), scope, None, handlers)
-                )
+                arguments.append(_runner(item, scope, handlers))
             case Kind.ATTRIBUTE:
                 pass
     handler = handlers.get(type(op))
-    method: Callable[..., object] | None = getattr(op, "evaluate", None)
+    method: Handler | None = getattr(op, "evaluate", None)
     if handler is not None:
         found = handler(op, *arguments)
     elif method is not None:
         found = method(*arguments)
     else:
-        raise NotImplementedError(f"{op.op_name} defines no evaluate")
-    results = found if isinstance(found, tuple) else () if found is None else (found,)
-    return tuple(
-        np.asarray(result, value.type.dtype.numpy) if isinstance(value.type, Tensor) else result
-        for value, result in zip(op.results, results, strict=True)
+        raise NotImplementedError(f"{op.op_name} defines no evaluate: {op}")
+    if found is None:
+        found = ()
+    if not isinstance(found, tuple):
+        found = (found,)
+    return tuple(_typed(op, value, result) for value, result in zip(op.results, found, strict=True))
+
+
+def _runner(
+    region: Region, scope: dict[Value, Any], handlers: Mapping[type[Op], Handler]
+) -> Handler:
+    """What an op calls to run its region: arguments in, what the region yields out."""
+    return lambda *arguments: _run(region, arguments, scope, None, handlers)
+
+
+def _typed(op: Op, value: Value, result: Any) -> Any:
+    """Hold a result against its type: an op that computes in another dtype has two meanings."""
+    if not isinstance(value.type, Tensor):
+        return result
+    array: Array = np.asarray(result)
+    expected = tuple(
+        size if isinstance(dim, Symbol) else dim
+        for dim, size in zip(value.type.shape, array.shape, strict=False)
     )
+    if (
+        array.dtype != value.type.dtype.numpy
+        or array.shape != expected
+        or array.ndim != value.type.rank
+    ):
+        raise RuntimeError(
+            f"{op.op_name} computed {array.dtype}{list(array.shape)}, its type says {value.type}"
+            f"\n{with_caret(op, None)}"
+        )
+    return array

@@ -5,6 +5,7 @@ import types
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,9 @@ class Kind(enum.Enum):
 
 
 MISSING = object()
+_BOOLS: tuple[type[Any], ...] = (bool, np.bool_)
+_INTS: tuple[type[Any], ...] = (int, np.integer)
+_FLOATS: tuple[type[Any], ...] = (*_INTS, float, np.floating)
 _UNIONS = (types.UnionType, typing.Union)  # `Value | None`, `Optional[Value]`
 
 
@@ -73,7 +77,7 @@ def read_fields(cls: type, value_type: type, region_type: type) -> tuple[Field, 
 
 
 def _with_places(fields: list[Field]) -> Iterable[Field]:
-    """Operands and constants stand by their place; variadic operands only where they come first and alone."""
+    """Operands and constants go by place; variadic operands where they come first and alone."""
     placed = {
         field.name for field in fields if field.kind is Kind.OPERAND or field.annotation is Data
     }
@@ -95,10 +99,11 @@ def _kind(annotation: object, value_type: type, region_type: type) -> Kind:
     return Kind.ATTRIBUTE
 
 
-def convert(value: object, annotation: object) -> object:
+def convert(value: Any, annotation: object) -> object:
     """An attribute value as the annotated type wants it, or `MISSING` where it has another type.
 
-    As for type checkers, an int will do for a float; numpy's scalars become Python's, which print and read back.
+    As for type checkers, an int will do for a float. Numpy's scalars become Python's, which print
+    and read back.
     """
     arguments: tuple[object, ...] = typing.get_args(annotation)
     origin = typing.get_origin(annotation)
@@ -110,11 +115,11 @@ def convert(value: object, annotation: object) -> object:
         return next((item for item in found if item is not MISSING), MISSING)
     if origin is tuple:
         return _convert_tuple(value, arguments)
-    if annotation is bool and isinstance(value, np.bool_):
+    if annotation is bool and isinstance(value, _BOOLS):
         return bool(value)
-    if annotation is float and isinstance(value, int | float | np.integer | np.floating):
+    if annotation is float and isinstance(value, _FLOATS):
         return MISSING if isinstance(value, bool) else float(value)
-    if annotation is int and isinstance(value, int | np.integer):
+    if annotation is int and isinstance(value, _INTS):
         return MISSING if isinstance(value, bool) else int(value)
     if annotation is str and isinstance(value, str):
         return str(value)
@@ -125,7 +130,7 @@ def convert(value: object, annotation: object) -> object:
 def _convert_tuple(value: object, elements: tuple[object, ...]) -> object:
     if not isinstance(value, tuple):
         return MISSING
-    items: tuple[object, ...] = value  # pyright: ignore[reportUnknownVariableType] -- of anything
+    items = typing.cast(tuple[object, ...], value)
     if len(elements) == 2 and elements[1] is Ellipsis:
         elements = (elements[0],) * len(items)
     if len(elements) != len(items):

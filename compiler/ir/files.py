@@ -1,5 +1,7 @@
 """A module on disk: `name.mir` is the text, `name.safetensors` beside it the constants."""
 
+import json
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -26,7 +28,7 @@ def load_module(path: str | Path) -> Module:
     """Read a `.mir` file and its weights; raises `UserError` for a missing or malformed file."""
     path = Path(path)
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError("no such file", where=str(path)) from None
     except (OSError, UnicodeDecodeError) as error:
@@ -37,15 +39,15 @@ def load_module(path: str | Path) -> Module:
 
 
 def weights_to_bytes(weights: dict[str, Array]) -> bytes:
-    """Named arrays as safetensors; a type that safetensors lacks goes as its bytes with the type in the name's metadata."""
+    """Named arrays as safetensors; of a type that it lacks, the bytes, and the type as metadata."""
     from safetensors.numpy import save
 
     plain: dict[str, Array] = {}
     notes: dict[str, str] = {}
     for name, array in weights.items():
         if array.dtype == object:
-            joined = "\0".join(str(item) for item in array.ravel())
-            plain[name] = np.frombuffer(joined.encode(), np.uint8)
+            items = json.dumps([str(item) for item in array.ravel()])
+            plain[name] = np.frombuffer(items.encode(), np.uint8)
             notes[name] = f"string {list(array.shape)}"
         elif array.dtype.name in ("bfloat16", "int4", "uint4"):
             plain[name] = np.frombuffer(array.tobytes(), np.uint8)
@@ -57,8 +59,6 @@ def weights_to_bytes(weights: dict[str, Array]) -> bytes:
 
 def weights_from_bytes(content: bytes, where: str) -> dict[str, Array]:
     """The inverse of `weights_to_bytes`; raises `UserError` naming `where` for a damaged file."""
-    import json
-
     import ml_dtypes
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -74,8 +74,9 @@ def weights_from_bytes(content: bytes, where: str) -> dict[str, Array]:
         dims = json.loads(shape)
         raw = weights[name].tobytes()
         if kind == "string":
-            items = raw.decode().split("\0") if np.prod(dims) else []
-            weights[name] = np.array(items, object).reshape(dims)
+            strings = np.empty(math.prod(dims), object)
+            strings[:] = json.loads(raw)
+            weights[name] = strings.reshape(dims)
         else:
             storage = np.dtype(getattr(ml_dtypes, kind))
             weights[name] = np.frombuffer(raw, storage).reshape(dims)
@@ -83,7 +84,7 @@ def weights_from_bytes(content: bytes, where: str) -> dict[str, Array]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write through a temporary file in the same folder and a rename, so that nobody sees half a file."""
+    """Write to a temporary file in the same folder and rename it: nobody sees half a file."""
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:

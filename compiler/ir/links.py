@@ -1,4 +1,4 @@
-"""How ops hang together: their order in a region, who reads what, and which ONNX nodes they come from.
+"""How ops hang together: their order in a region, who reads what, their ONNX nodes.
 
 Builders and the rewriter call these functions; nobody else changes an op.
 """
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from .core import Op, Region, Value
 
 Origin = tuple[Any, ...]
-"""Names of ONNX nodes, or tuples of the same: merging two origins costs the same however long they are."""
+"""Names of ONNX nodes, or tuples of the same: merging takes no longer for long ones."""
 
 
 def attach(op: "Op", region: "Region", before: "Op | None") -> None:
     """Link a detached op into a region and count its uses."""
     if op.region is not None:
         raise RuntimeError(f"{op.op_name} is attached already: {op}")
-    if op.__dict__["erased"]:
+    if op.__dict__["_erased"]:
         raise RuntimeError(f"{op.op_name} was erased, build a new op: {op}")
     after = before.previous if before is not None else region.last
     op.__dict__.update(region=region, previous=after, next=before)
@@ -49,7 +49,7 @@ def detach(op: "Op") -> None:
     else:
         region.last = op.previous
     # `next` stays, so that an iterator standing on the op finds its way on.
-    op.__dict__.update(region=None, previous=None, erased=True)
+    op.__dict__.update(region=None, previous=None, _erased=True)
     for value in op.operands:
         value.uses.pop(op, None)
 
@@ -68,14 +68,14 @@ def swap_operand(op: "Op", old: "Value", new: "Value") -> None:
         new.uses[op] = new.uses.get(op, 0) + moved
 
 
-def set_nodes(op: "Op", nodes: Origin) -> None:
-    """Set an op's ONNX provenance."""
-    op.__dict__.update(origin=tuple(nodes), nodes_seen=None)
+def set_nodes(op: "Op", nodes: Iterable[Any]) -> None:
+    """Set an op's ONNX provenance: names, or origins of other ops."""
+    op.__dict__.update(_origin=tuple(nodes), _nodes_seen=None)
 
 
 def origin(op: "Op") -> Origin:
     """An op's provenance as it is stored: cheap to hand on, falsy when there is none."""
-    found: Origin = op.__dict__["origin"]
+    found: Origin = op.__dict__["_origin"]
     return found
 
 
@@ -87,7 +87,7 @@ def merged(origins: Iterable[Origin]) -> Origin:
 
 def nodes_of(op: "Op") -> tuple[str, ...]:
     """The provenance spelled out, each name once."""
-    known: tuple[str, ...] | None = op.__dict__["nodes_seen"]
+    known: tuple[str, ...] | None = op.__dict__["_nodes_seen"]
     if known is None:
         names: dict[str, None] = {}
         # Ops that were merged share parts of their origin: each part is walked once.
@@ -100,5 +100,5 @@ def nodes_of(op: "Op") -> tuple[str, ...]:
             elif id(item) not in walked:
                 walked.add(id(item))
                 pending.extend(reversed(item))
-        known = op.__dict__["nodes_seen"] = tuple(names)
+        known = op.__dict__["_nodes_seen"] = tuple(names)
     return known

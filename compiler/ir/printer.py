@@ -1,22 +1,19 @@
 """Module to text. `parse(print(module))` is the same module."""
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-import numpy as np
+from typing import cast
 
 from .core import Op, Region, Value
 from .data import Data
-from .fields import Kind
+from .fields import Field, Kind
+from .literals import array_text, literal
 from .module import Module
-from .types import Array, DType
+from .types import PLAIN_NAME, Array
 
 INLINE_LIMIT = 8
 """Constants up to this many elements stand in the text itself."""
-
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.$/\-]+")
 
 
 @dataclass(frozen=True)
@@ -38,8 +35,8 @@ class FormattedOp:
 class _Unique:
     """Hands out names, each once; a taken one gets a number behind it. Constant time a name."""
 
-    def __init__(self) -> None:
-        self._next: dict[str, int] = {}
+    def __init__(self, *reserved: str) -> None:
+        self._next = dict.fromkeys(reserved, 1)
 
     def take(self, name: str) -> str:
         candidate = name
@@ -59,7 +56,7 @@ class Names:
         self._counter = 0
         self.weights: dict[str, Array] = {}
         self._weight_names: dict[bytes, str] = {}
-        self._unique_weights = _Unique()
+        self._unique_weights = _Unique("__metadata__")  # what safetensors keeps for itself
 
     def value(self, value: Value) -> str:
         known = self._values.get(value)
@@ -68,11 +65,10 @@ class Names:
         return known
 
     def _fresh(self, value: Value) -> str:
-        name = value.name
-        if not name:
-            name = str(self._counter)
-            self._counter += 1
-        return _quoted("%", self._value_names.take(name))
+        if value.name:
+            return quoted("%", self._value_names.take(value.name))
+        self._counter += 1
+        return f"%{self._counter - 1}"
 
     def weight(self, data: Data, hint: str) -> str:
         known = self._weight_names.get(data.digest)
@@ -80,7 +76,7 @@ class Names:
             known = self._unique_weights.take(data.name or hint or "constant")
             self._weight_names[data.digest] = known
             self.weights[known] = data.array
-        return _quoted("@", known)
+        return quoted("@", known)
 
 
 def print_module(module: Module) -> Printed:
@@ -91,7 +87,7 @@ def print_module(module: Module) -> Printed:
     meta = "".join(
         f"  meta {json.dumps(key)} = {json.dumps(value)}\n" for key, value in module.meta.items()
     )
-    lines = [f"module {_quoted('@', module.name)}({params}) -> ({outputs}) {{\n{meta}"]
+    lines = [f"module {quoted('@', module.name)}({params}) -> ({outputs}) {{\n{meta}"]
     _print_region_body(module.body, names, lines)
     lines.append("}\n")
     return Printed("".join(lines), names.weights)
@@ -103,7 +99,7 @@ def format_op(op: Op) -> FormattedOp:
 
 
 def with_caret(op: Op, field: str | None) -> str:
-    """The op's line with carets under `field` (or under its name), and the ONNX nodes it comes from."""
+    """The op's line with carets under `field` (or its name), and the ONNX nodes it comes from."""
     formatted = format_op(op)
     line = formatted.text.split("\n", 1)[0]
     start, end = formatted.spans.get(field or "", formatted.spans["op"])
@@ -150,27 +146,18 @@ def _format(op: Op, names: Names) -> FormattedOp:
     parts: list[str] = []
     position = len(text)
     for field in op.spec_fields:
-        if field.kind is Kind.REGION:
-            continue
         value = op.__dict__[field.name]
-        if value is field.default or (
-            field.default == value and type(field.default) is type(value)
-        ):
+        if field.kind is Kind.REGION or _is_default(field, value):
             continue
         shown = _field_text(op, value, names)
-        keyword = field.kind is not Kind.OPERAND and not (
-            field.kind is Kind.VARIADIC and field is op.spec_fields[0]
-        )
-        if isinstance(value, Data):
-            keyword = False
-        if field.kind is Kind.VARIADIC and not keyword:
+        if not field.positional:
+            shown = f"{field.name}={shown}"
+        elif field.kind is Kind.VARIADIC:
             shown = shown[1:-1]
-            if not shown:
-                continue
-        part = f"{field.name}={shown}" if keyword else shown
-        spans[field.name] = (position, position + len(part))
-        position += len(part) + 2
-        parts.append(part)
+        if shown:
+            spans[field.name] = (position, position + len(shown))
+            position += len(shown) + 2
+            parts.append(shown)
     text += ", ".join(parts) + ")"
     if not op.regions:
         types = ", ".join(_type_and_notes(value) for value in op.results)
@@ -203,59 +190,30 @@ def _type_and_notes(value: Value) -> str:
     return text
 
 
+def _is_default(field: Field, value: object) -> bool:
+    """Whether the text may leave the field out. By text: 0.0 is not -0.0, and a NaN is itself."""
+    if value is field.default:
+        return True
+    if field.required or field.kind is not Kind.ATTRIBUTE or field.default is None:
+        return False
+    return repr(value) == repr(field.default)
+
+
 def _field_text(op: Op, value: object, names: Names) -> str:
     if isinstance(value, Value):
         return names.value(value)
     if isinstance(value, tuple):
-        items = [_field_text(op, item, names) for item in value]  # type: ignore[reportUnknownVariableType]
-        return f"[{', '.join(items)}]"
+        items = cast(tuple[object, ...], value)
+        return f"[{', '.join(_field_text(op, item, names) for item in items)}]"
     if isinstance(value, Data):
-        array = value.array
-        if array.size <= INLINE_LIMIT and array.ndim <= 1 and _prints_inline(array):
-            return _inline(array)
+        if value.array.size <= INLINE_LIMIT and value.array.ndim <= 1:
+            return array_text(value.array)
         return names.weight(value, op.results[0].name if op.results else "")
     return literal(value)
 
 
-def literal(value: object) -> str:
-    """An attribute value as text."""
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case None:
-            return "none"
-        case str():
-            return json.dumps(value)
-        case float():
-            return repr(value)
-        case _:
-            return str(value)
-
-
-def _prints_inline(array: Array) -> bool:
-    return array.dtype != object and array.dtype.kind != "V"
-
-
-def _inline(array: Array) -> str:
-    """`f32 0.5` or `i64 [1, 2]`: the shortest text that reads back to the same bits."""
-    dtype = DType.of(array)
-    if dtype.is_float:
-        items = ["nan" if item != item else _float_text(item) for item in array.ravel()]
-        if any(item == "nan" for item in items):
-            # A NaN may carry a payload: give its bits.
-            bits = array.view({8: "u8", 4: "u4", 2: "u2"}[array.dtype.itemsize]).ravel()
-            items = [f"0x{int(item):x}" for item in bits]
-    elif dtype is DType.I1:
-        items = ["true" if item else "false" for item in array.ravel()]
-    else:
-        items = [str(int(item)) for item in array.ravel()]
-    return f"{dtype} " + (items[0] if array.ndim == 0 else f"[{', '.join(items)}]")
-
-
-def _float_text(item: np.generic) -> str:
-    text = str(item)
-    return text if any(mark in text for mark in ".einf") else text + ".0"
-
-
-def _quoted(sigil: str, name: str) -> str:
-    return f"{sigil}{name}" if _PLAIN_NAME.fullmatch(name) else f"{sigil}{json.dumps(name)}"
+def quoted(sigil: str, name: str) -> str:
+    """`%x`; in quotes where the name has odd characters, or is a number like unnamed values."""
+    if PLAIN_NAME.fullmatch(name) and not name.isdecimal():
+        return f"{sigil}{name}"
+    return f"{sigil}{json.dumps(name)}"

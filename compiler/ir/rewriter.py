@@ -118,7 +118,7 @@ class Rewriter:
         detach(op)
 
     def erase_dead(self, candidates: Iterable[Op]) -> list[Op]:
-        """Remove the candidates that are pure and unused, and what dies with them, in that order."""
+        """Remove those candidates that are pure and unused, and what dies with them, in order."""
         pending = list(candidates)
         gone: list[Op] = []
         while pending:

@@ -199,7 +199,7 @@ Type = Tensor | Buffer | Index
 
 @dataclass(frozen=True, slots=True)
 class Quant:
-    """What an integer value stands for: `real = scale * (value - zero)`, per tensor or along `axis`."""
+    """What an integer value stands for: `real = scale * (value - zero)`, maybe along `axis`."""
 
     scale: tuple[float, ...]
     zero: tuple[int, ...]

@@ -1,5 +1,7 @@
 """Checks a module against the rules of its ops; every violation is shown on the op in its IR."""
 
+from typing import cast
+
 from .builtin import Yield
 from .core import Op, Region, Value
 from .errors import OpError
@@ -14,38 +16,44 @@ class VerifyError(OpError):
 
 def verify(module: Module) -> None:
     """Raise `VerifyError` for the first op that breaks a rule; linear in the size of the module."""
-    if len(module.output_names) != len(module.outputs):
-        raise VerifyError(
-            f"module {module.name} names {len(module.output_names)} outputs and yields {len(module.outputs)}"
-        )
+    _verify_end(module.body)
+    _verify_edge(module)
     seen_uses: dict[Value, dict[Op, int]] = {}
-    _verify_regions(module.body, seen_uses)
-    for value in module.values():
-        if value.uses != seen_uses.get(value, {}):
+    _verify_region(module.body, set(), seen_uses)
+    for value, uses in seen_uses.items():
+        if value.uses != uses:
             raise VerifyError(f"use list of {value} is out of date (a pass bypassed the rewriter)")
 
 
-def _verify_regions(body: Region, seen_uses: dict[Value, dict[Op, int]]) -> None:
-    """Visit all regions with an explicit stack; `scopes[i]` holds what region i defines so far."""
-    defined: set[Value] = set(body.args)
-    stack = [(body, iter(body), list(body.args))]
-    while stack:
-        region, ops, local = stack[-1]
-        op = next(ops, None)
-        if op is None:
-            _verify_end(region)
-            defined.difference_update(local)
-            stack.pop()
-            continue
+def _verify_edge(module: Module) -> None:
+    """Feeds and outputs go by name, so each name must mean one value."""
+    names, count = module.output_names, len(module.outputs)
+    if len(names) != count:
+        raise VerifyError(f"module {module.name} names {len(names)} outputs and yields {count}")
+    for what, found in (("inputs", [v.name for v in module.inputs]), ("outputs", list(names))):
+        twice = [name for name in dict.fromkeys(found) if found.count(name) > 1]
+        if twice:
+            raise VerifyError(f"module {module.name} has two {what} called {twice[0]!r}")
+
+
+def _verify_region(
+    region: Region, defined: set[Value], seen_uses: dict[Value, dict[Op, int]]
+) -> None:
+    """Nested regions by recursion: loops nest a few levels, never thousands."""
+    local = list(region.args)
+    defined.update(local)
+    seen_uses.update((value, {}) for value in local)
+    for op in region:
         _verify_op(op, region, defined)
         for value in op.operands:
-            uses = seen_uses.setdefault(value, {})
-            uses[op] = uses.get(op, 0) + 1
+            seen_uses[value][op] = seen_uses[value].get(op, 0) + 1
+        for nested in op.regions:
+            _verify_region(nested, defined, seen_uses)
+        seen_uses.update((value, {}) for value in op.results)
         defined.update(op.results)
         local.extend(op.results)
-        for nested in op.regions:
-            defined.update(nested.args)
-            stack.append((nested, iter(nested), list(nested.args)))
+    _verify_end(region)
+    defined.difference_update(local)
 
 
 def _verify_end(region: Region) -> None:
@@ -60,11 +68,12 @@ def _verify_op(op: Op, region: Region, defined: set[Value]) -> None:
     if isinstance(op, Yield) and region.last is not op:
         raise VerifyError(f"yield must be the last op of its region\n{with_caret(op, None)}")
     for field in op.spec_fields:
-        operand = op.__dict__[field.name]
-        for value in operand if isinstance(operand, tuple) else (operand,):
+        held = op.__dict__[field.name]
+        operands = cast(tuple[object, ...], held) if isinstance(held, tuple) else (held,)
+        for value in operands:
             if isinstance(value, Value) and value not in defined:
                 raise VerifyError(
-                    f"{op.op_name}: {field.name} is used before it is defined, or outside its region\n"
+                    f"{op.op_name}: {field.name} is not defined before, or in another region\n"
                     f"{with_caret(op, field.name)}",
                     field.name,
                 )
@@ -72,7 +81,9 @@ def _verify_op(op: Op, region: Region, defined: set[Value]) -> None:
         types = op.infer()
     except OpError as error:
         raise VerifyError(
-            f"{op.op_name}: {error.message}\n{with_caret(op, error.field)}", error.field
+            f"{op.op_name}: {error.reason}\n{with_caret(op, error.field)}",
+            error.field,
+            error.reason,
         ) from None
     inferred = types if isinstance(types, tuple) else (types,)
     stated = tuple(value.type for value in op.results)
