@@ -1,5 +1,6 @@
 """Element-wise ops: nearly all have a namesake in ONNX."""
 
+from mcc.ir import Op
 from mcc.ops import (
     Abs,
     And,
@@ -62,7 +63,7 @@ _RENAMED = {"Maximum": "Max", "Minimum": "Min"}
 
 
 @emits(*_NAMESAKES)
-def write_namesake(writer: Writer, op: Relu) -> None:
+def write_namesake(writer: Writer, op: Op) -> None:
     """The operands in order, no attributes."""
     name = type(op).__name__
     inputs = [writer.name(value) for value in op.operands]

@@ -10,7 +10,7 @@ from . import elementwise, linear, movement, normalization, pooling, quantizatio
 from .registry import emitter
 from .writer import Writer, value_info
 
-_FAMILIES = (elementwise, linear, movement, normalization, pooling, quantization)
+FAMILIES = (elementwise, linear, movement, normalization, pooling, quantization)
 """Importing them has registered what writes which op."""
 
 OPSET, IR_VERSION = 18, 8
@@ -28,7 +28,6 @@ def export(module: Module) -> onnx.ModelProto:
     Raises:
         UserError: Lists the ops that have no counterpart in ONNX.
     """
-    assert _FAMILIES
     newer = any(_needs_newer(op) for op in module.ops())
     opset, ir_version = (NEWER_OPSET, NEWER_IR_VERSION) if newer else (OPSET, IR_VERSION)
     _refuse_unknown(module)

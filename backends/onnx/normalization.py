@@ -1,13 +1,13 @@
 """Reductions, normalizations and softmax."""
 
-from mcc.ops import BatchNorm, LayerNorm, ReduceMax, ReduceMean, ReduceSum, Softmax
+from mcc.ops import BatchNorm, LayerNorm, Reduce, ReduceMax, ReduceMean, ReduceSum, Softmax
 
 from .registry import emits
 from .writer import Writer
 
 
 @emits(ReduceMax, ReduceMean, ReduceSum)
-def write_reduce(writer: Writer, op: ReduceMax | ReduceMean | ReduceSum) -> None:
+def write_reduce(writer: Writer, op: Reduce) -> None:
     writer.node(
         op,
         type(op).__name__,

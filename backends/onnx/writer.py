@@ -86,9 +86,8 @@ class Writer:
             given.pop()
         base = op.nodes[0] if op.nodes else result
         name = base if output == result else f"{base}/{type}"
-        node = helper.make_node(
-            type, given, [output], self._fresh(name, self._node_names), **attributes
-        )
+        node = helper.make_node(type, given, [output], self._fresh(name, self._node_names))
+        node.attribute.extend(helper.make_attribute(key, attributes[key]) for key in attributes)
         if len(op.nodes) > 1:
             node.doc_string = "from " + ", ".join(op.nodes)
         self.nodes.append(node)

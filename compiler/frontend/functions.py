@@ -1,24 +1,12 @@
 """Operators that ONNX itself defines by other operators: their bodies take their place."""
 
 import onnx
-from onnx import defs, inliner
+from onnx import inliner
 
 from .graph import node_name
 from .registry import find
+from .schemas import has_body
 from .source import opset_of
-
-
-def has_body(name: str, domain: str, opset: int) -> bool:
-    """Whether ONNX ships a function body for an operator that holds at an opset."""
-    domain = "" if domain == "ai.onnx" else domain
-    if not defs.has_schema(name, opset, domain):
-        return False
-    schema = defs.get_schema(name, opset, domain)
-    if schema.has_function:
-        return any(version <= opset for version in schema.function_opset_versions)
-    return schema.has_context_dependent_function and any(
-        version <= opset for version in schema.context_dependent_function_opset_versions
-    )
 
 
 def inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -7,7 +7,6 @@ import onnx
 
 from mcc.ir import Module, UserError, verify
 
-from . import operators
 from .functions import inline_functions
 from .graph import read_graph
 from .importer import build
@@ -35,7 +34,6 @@ def load(source: Source, *, shapes: Mapping[str, Sequence[int]] | None = None) -
         UserError: What is wrong with the file, the shapes or the model, and what to do about it.
         Operators that mcc lacks are all listed at once.
     """
-    assert operators.__all__  # importing the families has filled the registry
     model, where = read_model(source)
     original = opset_of(model)
     notes: list[str] = []

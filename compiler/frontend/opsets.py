@@ -2,15 +2,12 @@
 
 import onnx
 
-from .functions import has_body
 from .registry import find
+from .schemas import has_body
 from .source import opset_of
 
 OLDEST = 13
-"""From here on the operators are imported as they are.
-
-Mcc has functions for some older ones as well.
-"""
+"""The first opset that is imported as it is."""
 TARGET = 18
 """Most function bodies that ONNX ships are written for this opset."""
 

@@ -1,12 +1,12 @@
 """Says no to the operators that mcc lacks, to all of them at once."""
 
 import onnx
-from onnx import defs
 
 from mcc.ir import UserError
 
 from .graph import node_name
 from .registry import find
+from .schemas import exists, has_body, is_standard, newest_opset
 from .source import opset_of
 
 
@@ -24,7 +24,7 @@ def refuse_unknown(model: onnx.ModelProto, where: str, *, only_unheard_of: bool 
         if (node.domain, node.op_type) not in own and find(node.op_type, node.domain, opset) is None
     ]
     if only_unheard_of:
-        unknown = [node for node in unknown if not _can_become_known(node, opset)]
+        unknown = [node for node in unknown if not _may_become_known(node)]
         if not any(_unheard_of(node, opset) for node in unknown):
             return
     if not unknown:
@@ -32,7 +32,7 @@ def refuse_unknown(model: onnx.ModelProto, where: str, *, only_unheard_of: bool 
     versions = {imported.domain: imported.version for imported in model.opset_import}
     nodes: dict[str, list[str]] = {}
     for node in unknown:
-        domain = "" if node.domain in ("", "ai.onnx") else f"{node.domain}::"
+        domain = "" if is_standard(node.domain) else f"{node.domain}::"
         version = versions.get(node.domain, opset)
         nodes.setdefault(f"{domain}{node.op_type} (opset {version})", []).append(node_name(node))
     lines = [f"{name}: {_listed(where_used)}" for name, where_used in sorted(nodes.items())]
@@ -46,15 +46,12 @@ def refuse_unknown(model: onnx.ModelProto, where: str, *, only_unheard_of: bool 
 
 
 def _unheard_of(node: onnx.NodeProto, opset: int) -> bool:
-    return node.domain not in ("", "ai.onnx") or not defs.has_schema(node.op_type, opset, "")
+    return not exists(node.op_type, node.domain, opset)
 
 
-def _can_become_known(node: onnx.NodeProto, opset: int) -> bool:
-    """Whether inlining or converting may still replace the node by others."""
-    if node.domain not in ("", "ai.onnx") or not defs.has_schema(node.op_type, ""):
-        return False
-    schema = defs.get_schema(node.op_type, "")
-    return schema.has_function or schema.has_context_dependent_function
+def _may_become_known(node: onnx.NodeProto) -> bool:
+    """Whether converting and inlining may still replace the node by others."""
+    return has_body(node.op_type, node.domain, newest_opset())
 
 
 def _listed(names: list[str]) -> str:

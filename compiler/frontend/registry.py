@@ -11,6 +11,8 @@ from typing import TypeVar
 
 from mcc.ir import Array, Value
 
+from .schemas import is_standard
+
 Ints = tuple[int, ...]
 """A parameter input that must be known while importing: shapes, axes, pads."""
 
@@ -85,7 +87,7 @@ def operator(*, since: int) -> Callable[[_Function], _Function]:
 
 def find(name: str, domain: str, opset: int) -> Operator | None:
     """The version of an operator that holds at an opset, or None where mcc has none."""
-    if domain not in ("", "ai.onnx"):
+    if not is_standard(domain):
         return None
     versions = [known for known in _TABLE.get(name, ()) if known.since <= opset]
     return versions[-1] if versions else None

@@ -81,7 +81,7 @@ def _match(
 
 
 def _batch_symbol(inputs: Iterable[onnx.ValueInfoProto]) -> str | None:
-    """The first symbolic leading dimension, one with a given name before one with a made-up name."""
+    """The first symbolic leading dimension; one that has a name of its own goes first."""
     leading = [dims[0] for info in inputs if (dims := _dims(info)) and isinstance(dims[0], str)]
     given = [name for name in leading if not _MADE_UP.fullmatch(name)]
     return (given or ["batch"])[0] if leading else None

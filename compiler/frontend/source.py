@@ -5,8 +5,11 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
+from onnx import external_data_helper
 
 from mcc.ir import UserError
+
+from .schemas import is_standard, newest_opset
 
 Source = str | os.PathLike[str] | bytes | onnx.ModelProto
 
@@ -36,7 +39,7 @@ def check(model: onnx.ModelProto, where: str) -> None:
     """Let onnx's checker look at the model; its complaint becomes a `UserError`."""
     if not model.graph.node and not model.graph.output:
         raise UserError("the model has no graph", where=where, remedy=_DAMAGED)
-    newest = onnx.defs.onnx_opset_version()
+    newest = newest_opset()
     if (opset := opset_of(model)) > newest:
         raise UserError(
             f"the model is of opset {opset}; "
@@ -54,7 +57,7 @@ def check(model: onnx.ModelProto, where: str) -> None:
 
 def opset_of(model: onnx.ModelProto) -> int:
     """The version of the standard operators that the model uses (1 where it does not say)."""
-    return max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1)
+    return max((o.version for o in model.opset_import if is_standard(o.domain)), default=1)
 
 
 def _read_file(path: Path) -> onnx.ModelProto:
@@ -67,7 +70,7 @@ def _read_file(path: Path) -> onnx.ModelProto:
         raise UserError(f"cannot be read: {error.strerror}", where=where) from None
     model = _parse(content, where)
     try:
-        onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
+        external_data_helper.load_external_data_for_model(model, str(path.parent))
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
         raise UserError(
             f"its weights lie in another file, which cannot be read: {_first_line(error)}",
@@ -92,7 +95,7 @@ def _parse(content: bytes, where: str) -> onnx.ModelProto:
 
 def _refuse_external(model: onnx.ModelProto, where: str) -> None:
     for tensor in model.graph.initializer:
-        if onnx.external_data_helper.uses_external_data(tensor):
+        if external_data_helper.uses_external_data(tensor):
             raise UserError(
                 f"the weights of {tensor.name!r} lie in another file",
                 where=where,

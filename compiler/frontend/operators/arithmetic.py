@@ -4,7 +4,7 @@
 from collections.abc import Callable
 from functools import reduce
 
-from mcc import ops
+import mcc.ops as ops
 from mcc.ir import Value
 
 from ..registry import operator

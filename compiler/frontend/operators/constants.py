@@ -6,7 +6,6 @@ import numpy as np
 from mcc.ir import Array, Value, constant
 
 from ..registry import Ints, UnsupportedError, operator
-from .common import axis_of
 
 
 @operator(since=1)
@@ -55,12 +54,3 @@ def Size(data: Value) -> Value:
 def Range(start: Array, limit: Array, delta: Array) -> Value:
     count = max(0, int(np.ceil((limit.item() - start.item()) / delta.item())))
     return constant((start + np.arange(count) * delta).astype(start.dtype)).result
-
-
-@operator(since=1)
-def OneHot(indices: Array, depth: Ints, values: Array, *, axis: int = -1) -> Value:
-    count = depth[0]
-    where = axis_of(axis, indices.ndim + 1)
-    hit = np.arange(count) == np.expand_dims(np.where(indices < 0, indices + count, indices), -1)
-    hot = np.where(hit, values[1], values[0]).astype(values.dtype)
-    return constant(np.moveaxis(hot, -1, where)).result

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mcc import ops
+import mcc.ops as ops
 from mcc.ir import Array, OpError, Value, constant, constant_of
 
 from ..registry import Ints, UnsupportedError, operator

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from mcc import ops
+import mcc.ops as ops
 from mcc.ir import Array, OpError, Value
 
 from ..registry import Ints, OutputCount, UnsupportedError, operator

@@ -3,7 +3,7 @@
 
 import math
 
-from mcc import ops
+import mcc.ops as ops
 from mcc.ir import Value
 
 from ..registry import UnsupportedError, operator

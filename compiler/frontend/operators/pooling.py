@@ -1,7 +1,7 @@
 """Pooling."""
 # ruff: noqa: N802, N803  (names are ONNX's)
 
-from mcc import ops
+import mcc.ops as ops
 from mcc.ir import Value
 
 from ..registry import Ints, operator

@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from mcc import ops
+import mcc.ops as ops
 from mcc.ir import Array, Value, constant
 
 from ..graph import element_type

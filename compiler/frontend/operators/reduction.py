@@ -1,7 +1,7 @@
 """Reductions over axes."""
 # ruff: noqa: N802  (names are ONNX's)
 
-from mcc import ops
+import mcc.ops as ops
 from mcc.ir import Value
 
 from ..registry import Ints, operator

@@ -3,9 +3,7 @@
 
 import math
 
-import numpy as np
-
-from mcc import ops
+import mcc.ops as ops
 from mcc.ir import Array, OpError, Value, constant_of
 
 from ..graph import element_type
@@ -85,12 +83,7 @@ def Clip(input: Value, min: Value | None = None, max: Value | None = None) -> Va
 
 
 @operator(since=6)
-def Clip_6(
-    input: Value,
-    *,
-    min: float = float(np.finfo(np.float32).min),
-    max: float = float(np.finfo(np.float32).max),
-) -> Value:
+def Clip_6(input: Value, *, min: float = -math.inf, max: float = math.inf) -> Value:
     return ops.Clip(input, lo=min, hi=max).result
 
 
