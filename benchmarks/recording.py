@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS = REPOSITORY / "docs" / "results.md"
@@ -116,7 +117,7 @@ def shown(cell: Cell) -> str:
     return f"{cell:.4g}" if isinstance(cell, float) else cell
 
 
-def zoo_evaluator() -> object:
+def zoo_evaluator() -> Any:
     """The zoo's own scorer as a module; exits where the zoo is absent."""
     if not ZOO.exists():
         sys.exit(f"needs the model zoo at {ZOO}")

@@ -1,0 +1,98 @@
+"""Simulator, evaluator, CPU library and onnxruntime on the same quantized models, element by element."""
+
+import argparse
+import sys
+import tempfile
+
+import numpy as np
+from recording import ZOO, Cell, Table, arguments, finish, zoo_evaluator
+
+from mcc import compile as compile_model
+from mcc.ir import Array
+from mcc.runtime import Artifact
+from mcc.samples import random_samples
+from mcc.verify import TensorCheck, Verification, verify
+
+MODELS = ("ic_resnet8", "kws_dscnn", "vww_mobilenet", "ad_autoencoder")
+TARGETS = ("riscv-accel", "gemmini", "cpu")
+
+
+def calibration(name: str, folder: str) -> str:
+    """An .npz of the zoo's calibration inputs."""
+    scorer = zoo_evaluator()
+    feeds = scorer.calib_feeds(name)
+    path = f"{folder}/{name}.npz"
+    np.savez(path, **{key: np.concatenate([f[key] for f in feeds]) for key in feeds[0]})
+    return path
+
+
+def scoring_inputs(name: str, artifact: Artifact, count: int) -> list[dict[str, Array]]:
+    """The zoo's labelled inputs, and random ones where there are fewer than `count`."""
+    scorer = zoo_evaluator()
+    _, task = scorer.MODELS[name]
+    session = scorer.session(str(ZOO / "models" / f"{name}.onnx"))
+    if hasattr(task, "n_test"):
+        feeds = [task.feed(session, [i]) for i in range(min(count, task.n_test()))]
+    else:
+        feeds = list(task.calib(session)[:count])
+    return feeds + [dict(feed) for feed in random_samples(artifact.manifest, count - len(feeds))]
+
+
+def summed(checks: tuple[TensorCheck, ...]) -> tuple[int, int, int, float]:
+    """Tensors, elements, differing elements and the largest difference over integer tensors."""
+    integers = [check for check in checks if not check.dtype.startswith("float")]
+    return (
+        len(integers),
+        sum(check.elements for check in integers),
+        sum(check.differing for check in integers),
+        max((check.largest for check in integers), default=0.0),
+    )
+
+
+def rows_of(name: str, target: str, mode: str, found: Verification) -> list[tuple[Cell, ...]]:
+    machine = "library" if target == "cpu" else "simulator"
+    compared = {f"{machine} / evaluator": found.machine}
+    compared |= {f"evaluator / {level}": checks for level, checks in found.onnxruntime.items()}
+    return [(name, target, mode, what, *summed(checks)) for what, checks in compared.items()]
+
+
+def main() -> None:
+    parser: argparse.ArgumentParser = arguments(__doc__ or "")
+    parser.add_argument("--inputs", type=int, default=100)
+    parser.add_argument("--modes", default="strict,portable")
+    options = parser.parse_args()
+    rows: list[tuple[Cell, ...]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in MODELS:
+            samples = calibration(name, folder)
+            for mode in options.modes.split(","):
+                for target in TARGETS:
+                    artifact = compile_model(
+                        ZOO / "models" / f"{name}.onnx",
+                        target=target,
+                        quantize="int8",
+                        mode=mode,
+                        calibrate=samples,
+                    )
+                    feeds = scoring_inputs(name, artifact, options.inputs)
+                    found = verify(artifact, feeds)
+                    rows += rows_of(name, target, mode, found)
+                    print(rows[-3:], file=sys.stderr)
+    table = Table(
+        "bit_exact",
+        "The same bits: machine, evaluator, onnxruntime",
+        "python benchmarks/bit_exact.py",
+        ("model", "target", "mode", "compared", "tensors", "elements", "differing", "largest"),
+        list(rows),
+        [
+            f"{options.inputs} inputs; integer tensors only. Machine and evaluator must not "
+            "differ in any element; onnxruntime runs the exported QDQ model."
+        ],
+    )
+    finish([table], options)
+    if any(row[6] for row in rows if not str(row[3]).endswith("_ALL")):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

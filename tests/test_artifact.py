@@ -1,0 +1,90 @@
+"""Artifacts: whole or refused."""
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from mcc.ir import UserError
+from mcc.runtime import Artifact, Manifest, Port, from_bytes, load, load_target
+
+
+@pytest.fixture
+def artifact() -> Artifact:
+    manifest = Manifest(
+        model="tiny",
+        target=load_target("cpu").to_dict(),
+        options={"level": "2"},
+        versions={"mcc": "0.1.0"},
+        inputs=(Port(name="x", dtype="f32", shape=(1, 4), low=0.0, high=1.0),),
+        outputs=(Port(name="y", dtype="i8", shape=(1, 2), scale=0.5, zero=3),),
+    )
+    text = 'module @tiny(%x: f32[1,4]) -> ("y") {\n  yield(%x)\n}\n'
+    return Artifact(manifest, {"module.mir": text.encode(), "data.bin": bytes(range(256)) * 8})
+
+
+def test_an_artifact_reads_back(artifact: Artifact, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.mcc"
+    artifact.save(path)
+    back = load(path)
+    assert dict(back.members) == dict(artifact.members)
+    assert back.manifest.inputs == artifact.manifest.inputs
+    assert back.manifest.outputs == artifact.manifest.outputs
+    assert back.target == artifact.target
+    assert back.module("module").output_names == ("y",)
+
+
+def test_equal_artifacts_are_equal_bytes(artifact: Artifact) -> None:
+    assert artifact.to_bytes() == Artifact(artifact.manifest, dict(artifact.members)).to_bytes()
+
+
+def test_a_missing_member_names_those_there_are(artifact: Artifact) -> None:
+    with pytest.raises(UserError, match=r"no member 'lowered.mir'\n  it has data.bin, module.mir"):
+        artifact.module("lowered")
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none.mcc: no such file"):
+        load(tmp_path / "none.mcc")
+
+
+@pytest.mark.parametrize("length", [0, 10, 200, -1])
+def test_a_truncated_file_is_refused(artifact: Artifact, length: int) -> None:
+    with pytest.raises(UserError, match=r"not an mcc artifact, or a damaged one"):
+        from_bytes(artifact.to_bytes()[:length], "cut.mcc")
+
+
+def test_a_changed_byte_is_found(artifact: Artifact, tmp_path: Path) -> None:
+    path = tmp_path / "changed.mcc"
+    artifact.save(path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members["data.bin"] = b"x" + members["data.bin"][1:]
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    with pytest.raises(UserError, match=r"member 'data.bin' is damaged"):
+        load(path)
+
+
+def test_a_removed_member_is_found(artifact: Artifact, tmp_path: Path) -> None:
+    path = tmp_path / "removed.mcc"
+    artifact.save(path)
+    with zipfile.ZipFile(path) as archive:
+        manifest = archive.read("manifest.json")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("manifest.json", manifest)
+    with pytest.raises(UserError, match=r"member 'data.bin' is missing"):
+        load(path)
+
+
+def test_a_newer_format_is_refused(artifact: Artifact) -> None:
+    newer = artifact.manifest.model_copy(update={"format": 99})
+    with pytest.raises(UserError, match=r"artifact format 99, this mcc reads up to 1\n  update mcc"):
+        from_bytes(Artifact(newer, artifact.members).to_bytes())
+
+
+def test_saving_into_a_missing_folder_writes_nothing(artifact: Artifact, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot be written: No such file"):
+        artifact.save(tmp_path / "none" / "tiny.mcc")
+    assert not list(tmp_path.iterdir())
