@@ -19,6 +19,7 @@ from .layout import ChannelsLast
 from .manager import Declined, Hook, PassError, PassRun, print_after, run_passes
 from .pipelines import LEVELS, pipeline, pipeline_for
 from .plugins import discover, load_plugin
+from .prune import Prune
 
 # isort: split -- quantization: calibration, the quantizer, the lowering to integer ops.
 from .quantization import (
@@ -53,6 +54,7 @@ __all__ = [
     "Pass",
     "PassError",
     "PassRun",
+    "Prune",
     "QuantizePass",
     "Scheme",
     "discover",
