@@ -5,7 +5,7 @@ from onnx import inliner
 
 from .graph import node_name
 from .registry import find
-from .schemas import has_body
+from .schemas import defaults, has_body
 from .source import opset_of
 
 
@@ -19,20 +19,32 @@ def inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
         model = _named_after_callers(model, inliner.inline_local_functions(model, True))
         model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     opset = opset_of(model)
-    while wanted := {
-        ("", node.op_type)
-        for node in model.graph.node
-        if find(node.op_type, node.domain, opset) is None
-        and has_body(node.op_type, node.domain, opset)
-    }:
-        inlined = inliner.inline_selected_functions(model, sorted(wanted), False, True)
-        if len(inlined.graph.node) == len(model.graph.node) and wanted <= {
-            ("", node.op_type) for node in inlined.graph.node
-        }:
-            return model  # a body that onnx does not give out; the operator will be refused
+    while called := [node for node in model.graph.node if _is_call(node, opset)]:
+        for node in called:
+            _state_defaults(node, opset)
+        names = sorted({("", node.op_type) for node in called})
+        inlined = inliner.inline_selected_functions(model, names, False, True)
         model = _named_after_callers(model, inlined)
+        if any(
+            _is_call(node, opset) and node.op_type == called[0].op_type
+            for node in inlined.graph.node
+        ):
+            return model  # a body that onnx does not give out; the operator will be refused
         model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     return model
+
+
+def _is_call(node: onnx.NodeProto, opset: int) -> bool:
+    known = find(node.op_type, node.domain, opset)
+    return known is None and has_body(node.op_type, node.domain, opset)
+
+
+def _state_defaults(node: onnx.NodeProto, opset: int) -> None:
+    """Write out the attributes that a node leaves to their defaults: the inliner forgets them."""
+    stated = {attribute.name for attribute in node.attribute}
+    for name, value in defaults(node.op_type, opset).items():
+        if name not in stated:
+            node.attribute.add().CopyFrom(value)
 
 
 def _named_after_callers(before: onnx.ModelProto, after: onnx.ModelProto) -> onnx.ModelProto:

@@ -34,7 +34,6 @@ def convert(model: onnx.ModelProto, notes: list[str]) -> onnx.ModelProto:
 def _needs_bodies(model: onnx.ModelProto, opset: int) -> bool:
     return any(
         find(node.op_type, node.domain, opset) is None
-        and not has_body(node.op_type, node.domain, opset)
         and has_body(node.op_type, node.domain, TARGET)
         for node in model.graph.node
     )

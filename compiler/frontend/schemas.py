@@ -1,12 +1,17 @@
 """What onnx knows of its own operators; its stubs leave out half of it, so the types stand here."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, cast
 
 import onnx
 
 
+class _Attribute(Protocol):
+    default_value: onnx.AttributeProto
+
+
 class _Schema(Protocol):
+    attributes: Mapping[str, _Attribute]
     has_function: bool
     has_context_dependent_function: bool
     function_opset_versions: Sequence[int]
@@ -40,7 +45,7 @@ def exists(name: str, domain: str, opset: int) -> bool:
 
 
 def has_body(name: str, domain: str, opset: int) -> bool:
-    """Whether ONNX ships a function body for an operator, in terms of this opset or an older one."""
+    """Whether ONNX ships a function body for an operator, in operators of this opset or older."""
     if not exists(name, domain, opset):
         return False
     schema = _SCHEMAS.get_schema(name, opset, "")
@@ -50,3 +55,14 @@ def has_body(name: str, domain: str, opset: int) -> bool:
     if schema.has_context_dependent_function:
         versions.extend(schema.context_dependent_function_opset_versions)
     return any(version <= opset for version in versions)
+
+
+def defaults(name: str, opset: int) -> dict[str, onnx.AttributeProto]:
+    """The attributes of a standard operator that have a default, by name."""
+    found = {
+        key: attribute.default_value
+        for key, attribute in _SCHEMAS.get_schema(name, opset, "").attributes.items()
+    }
+    return {
+        key: value for key, value in found.items() if value.type != onnx.AttributeProto.UNDEFINED
+    }

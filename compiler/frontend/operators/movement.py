@@ -124,10 +124,20 @@ def Slice(
     begin, end, step = [0] * len(dims), list(dims), [1] * len(dims)
     for axis, start, stop, by in zip(named, starts, ends, pace, strict=True):
         i = axis_of(axis, len(dims))
-        if not by:
-            raise OpError("a step is 0")
-        begin[i], end[i], step[i] = slice(start, stop, by).indices(dims[i])
+        begin[i], end[i], step[i] = _slice_range(dims[i], start, stop, by)
     return ops.Slice(data, tuple(begin), tuple(end), tuple(step)).result
+
+
+def _slice_range(size: int, start: int, stop: int, step: int) -> tuple[int, int, int]:
+    """ONNX's clamping; a backward slice from before the first element has it, unlike Python's."""
+    if not step:
+        raise OpError("a step is 0")
+    start, stop = (n + size if n < 0 else n for n in (start, stop))
+    if step > 0:
+        begin, end = min(max(start, 0), size), min(max(stop, 0), size)
+    else:
+        begin, end = min(max(start, 0), size - 1), min(max(stop, -1), size - 1)
+    return (begin, end, step) if size and len(range(begin, end, step)) else (0, 0, 1)
 
 
 @operator(since=1)
