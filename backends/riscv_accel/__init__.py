@@ -1,1 +1,1 @@
-"""The RISC-V accelerator: tile, allocate, schedule, select and emit."""
+"""The accelerator backend."""

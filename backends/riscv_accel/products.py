@@ -1,0 +1,485 @@
+"""A convolution or matrix product as a sequence of tile ops."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from mcc.ir import OpError
+
+from . import tiles
+from .emitting import LOAD_REST, LOAD_WEIGHTS, Leaving, Memories, fill, load_runs, quads
+from .layers import Image, Product
+from .memory_map import Slots
+from .patches import Area, Geometry, Run
+from .rolling import Node, roll, tile
+from .tiling import Cut, OutTile, Tiling, chunks, search
+from .weights import Tiles, cut, diagonals, pack
+
+
+def plan_product(product: Product, memories: Memories) -> list[Node]:
+    """The tile ops of a product, rolled; fills `memories` with the constants they load."""
+    if product.w is None:
+        product = flattened(gathered(product, memories))
+        pieces = Cut(product, cut(product, memories.dim), memories.target)
+        return roll(_Schedule(pieces, search(pieces), memories).nodes())
+    # Weights that are activations differ from image to image: one product each.
+    nodes: list[Node] = []
+    for image in range(product.x.batch):
+        w = product.w.one(image if product.w.batch > 1 else 0)
+        one = replace(product, x=product.x.one(image), w=w)
+        blocks = range(-(-product.x.channels // memories.dim))
+        taps = tuple((0, 0, block) for block in blocks)
+        count = -(-product.channels // memories.dim)
+        pieces = Cut(one, Tiles((taps,) * count, ()), memories.target)
+        schedule = _Schedule(pieces, search(pieces), memories)
+        schedule.first_output = image * product.height * product.width
+        nodes += roll(schedule.nodes())
+    return roll(nodes)
+
+
+def gathered(product: Product, memories: Memories) -> Product:
+    """Few channels: the bytes of a whole window row, which lie together, become the channels of a pixel.
+
+    A 7x7 window over 3 channels then has 7 taps of 21 channels instead of 49 of 3.
+    """
+    weights, window = product.weights, product.window
+    rows, cols = window.size
+    channels, dim = product.x.channels, memories.dim
+    if weights is None or product.groups > 1 or cols == 1 or not gathers(product, memories):
+        return product
+    if -(-cols * channels // dim) >= cols * -(-channels // dim):
+        return product
+    x = replace(
+        product.x,
+        width=product.width,
+        channels=cols * channels,
+        pixel_stride=window.stride[1] * product.x.pixel_stride,
+    )
+    return replace(
+        product,
+        x=x,
+        window=replace(
+            window,
+            size=(rows, 1),
+            stride=(window.stride[0], 1),
+            dilation=(window.dilation[0], 1),
+            pad=(window.pad[0], 0),
+        ),
+        weights=weights.reshape(rows, 1, cols * channels, product.channels),
+    )
+
+
+def gathers(product: Product, memories: Memories) -> bool:
+    """Whether the rows of the window lie together in memory, within the image."""
+    window, x = product.window, product.x
+    together = window.dilation[1] == 1 and x.pixel_stride == x.channels
+    inside = (product.width - 1) * window.stride[1] + window.size[1] <= x.width
+    return together and inside and window.pad[1] == 0 and window.size[1] * x.channels <= memories.wide
+
+
+def flattened(product: Product) -> Product:
+    """A 1x1 window over whole images reads pixels in memory order: one long row of them."""
+    x, window = product.x, product.window
+    plain = window.size == (1, 1) and window.stride == (1, 1) and window.pad == (0, 0)
+    if not plain or product.exit.pool is not None or x.pixel_stride != x.channels:
+        return product
+    pixels = x.batch * x.height * x.width
+
+    def flat(image: Image) -> Image:
+        size = pixels * image.channels
+        return replace(
+            image, batch=1, height=1, width=pixels, image_stride=size, row_stride=size
+        )
+
+    residual = product.residual
+    return replace(
+        product,
+        x=flat(x),
+        height=1,
+        width=pixels,
+        residual=None if residual is None else flat(residual),
+    )
+
+
+class _Schedule:
+    """Walks over tiles, groups of output blocks and chunks of input blocks; loads one step ahead."""
+
+    def __init__(self, cut: Cut, tiling: Tiling, memories: Memories) -> None:
+        self.cut, self.tiling, self.memories = cut, tiling, memories
+        self.product, self.dim = cut.product, cut.dim
+        self.geometry: Geometry = cut.geometry(tiling)
+        self.flat = cut.flat(self.geometry)
+        self.chunks = chunks(cut.in_blocks, tiling.chunk)
+        self.groups = chunks(cut.out_blocks, tiling.group)
+        self.first_output = 0
+        self.leaving = Leaving(memories, self.product.exit, self.product.channels)
+        self._place_memories()
+        self._constants()
+        self._padded: dict[int, np.ndarray] = {}
+        self._fenced = False
+        self._nests: dict[object, list[Node]] = {}
+        memories.used |= {"scratchpad", "accumulator"}
+
+    def _place_memories(self) -> None:
+        cut, tiling, geometry = self.cut, self.tiling, self.geometry
+        self.inputs = Slots(
+            0, geometry.block_rows * min(tiling.chunk, cut.in_blocks), tiling.input_slots
+        )
+        residual_rows = geometry.rows * geometry.cols * tiling.group
+        self.residuals = Slots(self.inputs.end, residual_rows, 2 if self._has_residual else 0)
+        self.weights = Slots(
+            tiling.weights_row, cut.most_tiles(tiling) * self.dim, tiling.weight_slots
+        )
+        self.diagonals_row = self.weights.end
+        self.sums_rows = cut.accumulator_rows(geometry, geometry.rows, geometry.cols)
+        half = self.memories.target.machine.accumulator.total_rows // 2
+        self.sums = Slots(0, half, 2)
+        count = self.residuals.end + self.weights.end - tiling.weights_row
+        self.memories.scratchpad_rows = max(self.memories.scratchpad_rows, count)
+        rows = 2 * self.sums_rows * tiling.group
+        self.memories.accumulator_rows = max(self.memories.accumulator_rows, rows)
+
+    @property
+    def _has_residual(self) -> bool:
+        return self.product.residual is not None
+
+    def _constants(self) -> None:
+        """Weights piece by piece in the order of their loads, biases, diagonal tiles."""
+        side = self.memories.wide // self.dim
+        self.pieces: dict[tuple[int, int], tuple[int, int]] = {}
+        if self.product.w is None:
+            parts: list[np.ndarray] = []
+            offset = 0
+            for g, group in enumerate(self.groups):
+                for c, blocks in enumerate(self.chunks):
+                    chosen = [self._tiles_of(block, blocks) for block in group]
+                    packed = pack(np.concatenate(chosen), side)
+                    self.pieces[g, c] = (offset, sum(map(len, chosen)))
+                    parts.append(packed.reshape(-1))
+                    offset += packed.size
+            self.memories.constants["weights"] = np.concatenate(parts)
+        bias = np.zeros(self.cut.out_blocks * self.dim, np.int32)
+        if self.product.bias is not None:
+            bias[: self.product.channels] = self.product.bias
+        self.biased = bias.reshape(-1, self.dim).any(1)
+        for block, taps in enumerate(self.cut.tiles.taps):
+            self.biased[block] |= not taps  # no weight but zeros: the bias is all there is
+        if self.biased.any():
+            self.memories.constants["bias"] = bias
+        self.diagonals: list[tuple[int, int]] = []
+        if self._has_residual and self.product.factors is not None:
+            found = diagonals(self.product.factors, self.dim)
+            first = 0
+            for stack in found:
+                self.diagonals.append((first, len(stack)))
+                first += len(stack)
+            self.memories.constants["factors"] = pack(np.concatenate(found), side).reshape(-1)
+            self.diagonal_count = first
+            rows = self.memories.scratchpad_rows + first * self.dim
+            self.memories.scratchpad_rows = rows
+
+    def _tiles_of(self, block: int, blocks: range) -> np.ndarray:
+        taps, stack = self.cut.tiles.taps[block], self.cut.tiles.tiles[block]
+        return stack[[i for i, tap in enumerate(taps) if tap[2] in blocks]]
+
+    def nodes(self) -> list[Node]:
+        """Everything in order: the loads of each step before the products of the step before it."""
+        out_tiles = list(self.cut.out_tiles(self.tiling))
+        chunk_count, group_count = len(self.chunks), len(self.groups)
+        pairs = [(t, g) for t in range(len(out_tiles)) for g in range(group_count)]
+        if self.tiling.weights_outer:
+            pairs.sort(key=lambda pair: pair[1])
+        steps = [(t, g, c) for t, g in pairs for c in range(chunk_count)]
+        nodes: list[Node] = self.leaving.tables()
+        if self._has_residual:
+            nodes += quads(
+                "factors",
+                self.diagonals_row,
+                0,
+                self.diagonal_count,
+                self.memories,
+                LOAD_WEIGHTS,
+            )
+        previous: list[Node] = []
+        busy: tuple[object, object] = (None, None)
+        for t, g, c in steps:
+            loads, conflict, compute, busy = self._step(out_tiles[t], t, g, c, busy)
+            nodes += previous + loads if conflict else loads + previous
+            previous = compute
+        return nodes + previous
+
+    def _step(
+        self, out: OutTile, t: int, g: int, c: int, busy: tuple[object, object]
+    ) -> tuple[list[Node], bool, list[Node], tuple[object, object]]:
+        """The loads of a step, whether they must wait for the step before, its products and stores."""
+        input_key, weight_key = (t, c), (g, c)
+        a, load_input, late = self.inputs.place(input_key, busy[0])
+        b, load_weights, late_too = self.weights.place(weight_key, busy[1])
+        sums, _, _ = self.sums.place((t, g), None)
+        loads: list[Node] = []
+        if load_weights:
+            loads += self._weight_loads(g, c, b)
+        if c == 0:
+            loads += self._bias_loads(out, g, sums)
+        if load_input:
+            loads += self._input_loads(out, c, a)
+        r = 0
+        if c == len(self.chunks) - 1 and self._has_residual:
+            r, _, _ = self.residuals.place((t, g), None)
+            loads += self._residual_loads(out, g, r)
+        compute = self._products(out.area, g, c, a, b, sums)
+        if c == len(self.chunks) - 1:
+            if self._has_residual:
+                compute += self._residual_products(out.area, g, r, sums)
+            compute += self._stores(out, g, sums)
+        return loads, late or late_too, compute, (input_key, weight_key)
+
+    def _weight_loads(self, g: int, c: int, base: int) -> list[Node]:
+        w = self.product.w
+        if w is None:
+            offset, count = self.pieces[g, c]
+            return quads("weights", base, offset, count, self.memories, LOAD_WEIGHTS)
+        blocks, group = self.chunks[c], self.groups[g]
+        nodes: list[Node] = self._fence()
+        side = self.memories.wide // self.dim
+        for k, block in enumerate(blocks):
+            for n in range(0, len(group), side):
+                first = (group.start + n) * self.dim
+                stop = min(group.stop * self.dim, first + self.memories.wide, w.channels)
+                nodes.append(
+                    tile(
+                        tiles.MoveIn,
+                        {"local": "scratchpad", "dram": self.memories.name_of(w)},
+                        {
+                            "row": base + (n * len(blocks) + k) * self.dim,
+                            "offset": w.offset + block * self.dim * w.pixel_stride + first,
+                        },
+                        rows=min(self.dim, w.width - block * self.dim),
+                        cols=stop - first,
+                        stride=w.pixel_stride,
+                        block=len(blocks) * self.dim,
+                        state=LOAD_WEIGHTS,
+                    )
+                )
+        return nodes
+
+    def _fence(self) -> list[Node]:
+        """Before the first load of an activation: another layer may have stored it."""
+        if self._fenced:
+            return []
+        self._fenced = True
+        return [tile(tiles.Fence, {}, {})]
+
+    def _bias_loads(self, out: OutTile, g: int, sums: int) -> list[Node]:
+        rows = self.cut.accumulator_rows(self.geometry, out.area.rows, out.area.cols)
+        nodes: list[Node] = []
+        for i, block in enumerate(self.groups[g]):
+            if not self.biased[block]:
+                continue
+            for done in range(0, rows, self.dim):
+                nodes.append(
+                    tile(
+                        tiles.MoveIn,
+                        {"local": "accumulator", "dram": "bias"},
+                        {
+                            "row": sums + i * self.sums_rows + done,
+                            "offset": 4 * self.dim * block,
+                        },
+                        rows=min(self.dim, rows - done),
+                        cols=self._cols(block),
+                        state=LOAD_REST,
+                    )
+                )
+        return roll(nodes)
+
+    def _cols(self, block: int) -> int:
+        return min(self.dim, self.product.channels - block * self.dim)
+
+    def _input_loads(self, out: OutTile, c: int, base: int) -> list[Node]:
+        geometry, blocks = self.geometry, self.chunks[c]
+        image = self.product.x.one(out.image) if self.product.x.batch > 1 else self.product.x
+        runs, needed = geometry.runs(out.area)
+        known = self._padded.get(base)
+        missing = needed if known is None else needed & ~known
+        kept = needed.copy() if known is None else needed | known
+        for run in runs:
+            kept[run.row : run.row + run.count] = False
+        self._padded[base] = kept
+        nodes = fill(self.memories, geometry, missing, base, len(blocks), self.product.pad_value)
+        nodes += self._fence()
+        loads = load_runs(
+            self.memories, replace(geometry, image=image), runs, base, blocks
+        )
+        return nodes + roll(loads)
+
+    def _residual_loads(self, out: OutTile, g: int, base: int) -> list[Node]:
+        residual, area, group = self.product.residual, out.area, self.groups[g]
+        assert residual is not None
+        image = residual.one(out.image) if residual.batch > 1 else residual
+        geometry = Geometry.of(
+            image, replace(self.product.window, size=(1, 1), stride=(1, 1), pad=(0, 0)),
+            (self.product.height, self.product.width), (self.geometry.rows, self.geometry.cols),
+        )
+        first = area.row * image.row_stride + area.col * image.pixel_stride
+        runs = [
+            Run(row * area.cols, area.cols, first + row * image.row_stride)
+            for row in range(area.rows)
+        ]
+        if area.cols == self.product.width:
+            runs = [Run(0, area.rows * area.cols, first)]
+        nodes = self._fence()
+        return nodes + roll(load_runs(self.memories, geometry, runs, base, group, LOAD_REST))
+
+    def _products(self, area: Area, g: int, c: int, a: int, b: int, sums: int) -> list[Node]:
+        nodes: list[Node] = []
+        blocks = self.chunks[c]
+        weight = 0
+        for i, block in enumerate(self.groups[g]):
+            taps = [tap for tap in self.cut.tiles.taps[block] if tap[2] in blocks]
+            if not taps:
+                continue
+            everything = self.cut.tiles.taps[block]
+            fresh = not self.biased[block] and taps[0] == everything[0]
+            starts = [
+                (tap[2] - blocks.start) * self.geometry.block_rows + self.geometry.tap(*tap[:2])
+                for tap in taps
+            ]
+            depths = [min(self.dim, self.product.x.channels - tap[2] * self.dim) for tap in taps]
+            relative = tuple(start - starts[0] for start in starts)
+            key = (relative, tuple(depths), area.rows, area.cols, self._cols(block), fresh)
+            if key not in self._nests:
+                self._nests[key] = self._nest(
+                    relative, depths, self._pixels(area), self._cols(block), fresh
+                )
+            moves = {
+                "a": a + starts[0],
+                "b": b + weight * self.dim,
+                "c": sums + i * self.sums_rows,
+            }
+            nodes += [node.moved(moves) for node in self._nests[key]]
+            weight += len(taps)
+        return nodes
+
+    def _nest(
+        self,
+        starts: tuple[int, ...],
+        depths: list[int],
+        pixels: list[tuple[int, int, int]],
+        cols: int,
+        fresh: bool,
+    ) -> list[Node]:
+        """All taps of one output block: each tile of weights stays for all pixels."""
+        nodes: list[Node] = []
+        for tap, (start, depth) in enumerate(zip(starts, depths, strict=True)):
+            for i, (source, target, rows) in enumerate(pixels):
+                nodes.append(
+                    tile(
+                        tiles.Multiply,
+                        {"local": "scratchpad", "sums": "accumulator"},
+                        {"a": start + source, "b": tap * self.dim, "c": target},
+                        rows=rows,
+                        depth=depth,
+                        cols=cols,
+                        accumulate=not (fresh and tap == 0),
+                        keep=i > 0,
+                    )
+                )
+        return roll(nodes)
+
+    def _pixels(self, area: Area) -> list[tuple[int, int, int]]:
+        """Pieces of up to `dim` pixels: (row in the patch, row in the sums, count)."""
+        pitch, dim = self.geometry.pitch, self.dim
+        if self.flat:
+            total = (area.rows - 1) * pitch + area.cols
+            return [(f, f, min(dim, total - f)) for f in range(0, total, dim)]
+        return [
+            (row * pitch + col, row * area.cols + col, min(dim, area.cols - col))
+            for row in range(area.rows)
+            for col in range(0, area.cols, dim)
+        ]
+
+    def _sums_pitch(self, area: Area) -> int:
+        return self.geometry.pitch if self.flat else area.cols
+
+    def _residual_products(self, area: Area, g: int, base: int, sums: int) -> list[Node]:
+        pitch = self._sums_pitch(area)
+        if pitch == area.cols:
+            total = area.rows * area.cols
+            pieces = [(f, f, min(self.dim, total - f)) for f in range(0, total, self.dim)]
+        else:
+            pieces = [
+                (row * area.cols + col, row * pitch + col, min(self.dim, area.cols - col))
+                for row in range(area.rows)
+                for col in range(0, area.cols, self.dim)
+            ]
+        nodes: list[Node] = []
+        block_rows = self.geometry.rows * self.geometry.cols
+        for i, block in enumerate(self.groups[g]):
+            first, count = self.diagonals[block]
+            for part in range(count):
+                for n, (source, target, rows) in enumerate(pieces):
+                    nodes.append(
+                        tile(
+                            tiles.Multiply,
+                            {"local": "scratchpad", "sums": "accumulator"},
+                            {
+                                "a": base + i * block_rows + source,
+                                "b": self.diagonals_row + (first + part) * self.dim,
+                                "c": sums + i * self.sums_rows + target,
+                            },
+                            rows=rows,
+                            depth=self._cols(block),
+                            cols=self._cols(block),
+                            accumulate=True,
+                            keep=n > 0,
+                        )
+                    )
+        return roll(nodes)
+
+    def _stores(self, out: OutTile, g: int, sums: int) -> list[Node]:
+        nodes: list[Node] = []
+        for i, block in enumerate(self.groups[g]):
+            nodes += self.leaving.scales(block)
+            row = sums + i * self.sums_rows
+            nodes += self._pooled(out, block, row) if out.pooled_rows else self._plain(out, block, row)
+        return roll(nodes)
+
+    def _plain(self, out: OutTile, block: int, row: int) -> list[Node]:
+        product, area, dim = self.product, out.area, self.dim
+        pitch = self._sums_pitch(area)
+        rows = [(r, area.cols) for r in range(area.rows)]
+        if pitch == area.cols == product.width:
+            rows = [(0, area.rows * area.cols)]
+        first = self.first_output + out.image * product.height * product.width
+        nodes: list[Node] = []
+        for r, count in rows:
+            for done in range(0, count, dim):
+                pixel = first + (area.row + r) * product.width + area.col + done
+                nodes.append(
+                    self.leaving.out(
+                        row + r * pitch + done,
+                        pixel * product.channels + block * dim,
+                        min(dim, count - done),
+                        self._cols(block),
+                        product.channels,
+                        block,
+                    )
+                )
+        return nodes
+
+    def _pooled(self, out: OutTile, block: int, row: int) -> list[Node]:
+        product, area, pool = self.product, out.area, self.product.exit.pool
+        if pool is None:
+            raise OpError("a tile is pooled and its layer is not")
+        height, width = product.exit.pooled
+        up = max(0, pool.pad[0] - out.pooled_row * pool.stride[0])
+        pixel = (out.image * height + out.pooled_row) * width
+        image = (area.rows, self._sums_pitch(area))
+        window = (*pool.size, *pool.stride, up, pool.pad[1], *image, out.pooled_rows, width, width)
+        pad = -128 if self.memories.target.has("zero_point") else 0
+        offset = pixel * product.channels + block * self.dim
+        return [
+            self.leaving.out(
+                row, offset, 0, self._cols(block), product.channels, block, pool=window, pad=pad
+            )
+        ]

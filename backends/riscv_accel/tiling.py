@@ -1,0 +1,269 @@
+"""How a product is cut into pieces that fit the machine: a small search under a simple cost."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from mcc.ir import OpError
+from mcc.runtime.target import Target
+
+from .layers import Product
+from .patches import Area, Geometry
+from .weights import Tiles, most_factors
+
+
+@dataclass(frozen=True)
+class OutTile:
+    """A rectangle of output pixels that is computed at once, and what leaves of it."""
+
+    image: int
+    area: Area
+    pooled_row: int = 0
+    pooled_rows: int = 0
+    """With pooling on the way out: which rows of the pooled image these are."""
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """One way to cut a product. Blocks are of `dim` channels."""
+
+    rows: int
+    """Output rows of a tile; pooled rows where the layer pools on its way out."""
+    cols: int
+    group: int
+    """Output blocks that are accumulated together."""
+    chunk: int
+    """Input blocks that are loaded together."""
+    weights_outer: bool
+    """Each group of weights passes over all tiles, instead of each tile over all weights."""
+    input_slots: int = 1
+    weight_slots: int = 1
+    weights_row: int = 0
+    """The first scratchpad row of the weights, in another bank than the input."""
+    cost: float = 0.0
+    """Estimated cycles."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A product with its weight tiles on a machine: all that a tiling's sizes depend on."""
+
+    product: Product
+    tiles: Tiles
+    target: Target
+
+    @property
+    def dim(self) -> int:
+        return self.target.machine.dim
+
+    @cached_property
+    def in_blocks(self) -> int:
+        return -(-self.product.x.channels // self.dim)
+
+    @cached_property
+    def out_blocks(self) -> int:
+        return -(-self.product.channels // self.dim)
+
+    @cached_property
+    def pooled(self) -> tuple[int, int]:
+        """Rows and columns that leave."""
+        exit = self.product.exit
+        return exit.pooled if exit.pool else (self.product.height, self.product.width)
+
+    def geometry(self, tiling: Tiling) -> Geometry:
+        product, rows = self.product, tiling.rows
+        if (pool := product.exit.pool) is not None:
+            rows = min((rows - 1) * pool.stride[0] + pool.size[0], product.height)
+        output = (product.height, product.width)
+        return Geometry.of(product.x, product.window, output, (rows, tiling.cols))
+
+    def out_tiles(self, tiling: Tiling) -> Iterator[OutTile]:
+        product, pool = self.product, self.product.exit.pool
+        for image in range(product.x.batch):
+            for row in range(0, self.pooled[0], tiling.rows):
+                rows = min(tiling.rows, self.pooled[0] - row)
+                if pool is not None:
+                    first = max(0, row * pool.stride[0] - pool.pad[0])
+                    last = (row + rows - 1) * pool.stride[0] - pool.pad[0] + pool.size[0]
+                    area = Area(first, 0, min(last, product.height) - first, product.width)
+                    yield OutTile(image, area, row, rows)
+                    continue
+                for col in range(0, product.width, tiling.cols):
+                    cols = min(tiling.cols, product.width - col)
+                    yield OutTile(image, Area(row, col, rows, cols))
+
+    def flat(self, geometry: Geometry) -> bool:
+        """Whether pixels are computed 16 in a row across the gaps of the pitch, not row by row.
+
+        Row by row there are no gaps in the accumulator; flat, no short pieces at the end of rows.
+        """
+        rows, cols, pitch = geometry.rows, geometry.cols, geometry.pitch
+        if pitch == cols:
+            return True
+        pool = self.product.exit.pool
+        if pool is not None:
+            reach = (self.pooled[1] - 1) * pool.stride[1] - pool.pad[1] + pool.size[1]
+            if reach > cols:
+                return False  # windows that hang over would see the gaps
+        across = -(-((rows - 1) * pitch + cols) // self.dim)
+        return across < rows * -(-cols // self.dim)
+
+    def accumulator_rows(self, geometry: Geometry, rows: int, cols: int) -> int:
+        """Of one block of output channels."""
+        if not self.flat(geometry):
+            return rows * cols
+        return (rows - 1) * geometry.pitch + cols
+
+    def tile_count(self, group: int, first: int, blocks: range) -> int:
+        """Weight tiles of a group of output blocks within some input blocks."""
+        taps = self.tiles.taps[first : first + group]
+        if len(blocks) == self.in_blocks:
+            return sum(map(len, taps))
+        return sum(tap[2] in blocks for places in taps for tap in places)
+
+    def most_tiles(self, tiling: Tiling) -> int:
+        """Weight tiles of the largest piece."""
+        return max(
+            self.tile_count(tiling.group, first, blocks)
+            for first in range(0, self.out_blocks, tiling.group)
+            for blocks in chunks(self.in_blocks, tiling.chunk)
+        )
+
+
+def chunks(blocks: int, chunk: int) -> list[range]:
+    """The input blocks in pieces of `chunk`."""
+    return [range(first, min(first + chunk, blocks)) for first in range(0, blocks, chunk)]
+
+
+def search(cut: Cut) -> Tiling:
+    """The cheapest tiling that fits; `OpError` with what is missing where none does."""
+    best: Tiling | None = None
+    for tiling in _candidates(cut):
+        found = _placed(cut, tiling)
+        if found is not None and (best is None or found.cost < best.cost):
+            best = found
+    if best is None:
+        raise OpError(_too_large(cut))
+    return best
+
+
+def _candidates(cut: Cut) -> Iterator[Tiling]:
+    half = cut.target.machine.accumulator.total_rows // 2
+    product = cut.product
+    widths = [product.width]
+    if product.exit.pool is None:
+        widths += [w for w in (256, 128, 64, 32, 16) if w < product.width]
+    blocks = sorted({cut.in_blocks, *(b for b in (32, 16, 8, 4, 2, 1) if b < cut.in_blocks)})
+    for width in widths:
+        for rows in _heights(cut.pooled[0]):
+            shape = Tiling(rows, width, 1, 1, weights_outer=False)
+            geometry = cut.geometry(shape)
+            sums = cut.accumulator_rows(geometry, geometry.rows, geometry.cols)
+            most = min(half // sums, cut.out_blocks)
+            for group in sorted({most, *(g for g in (1, 2, 4, 8, 16) if g < most)} - {0}):
+                for chunk in reversed(blocks):
+                    for outer in (False, True):
+                        yield replace(shape, group=group, chunk=chunk, weights_outer=outer)
+            if sums > half or (width != product.width and sums * 4 < half):
+                break
+
+
+def _heights(rows: int) -> list[int]:
+    """Tile heights to try: the even splits of an image."""
+    return sorted({-(-rows // parts) for parts in range(1, rows + 1)})
+
+
+def _placed(cut: Cut, tiling: Tiling) -> Tiling | None:
+    """The tiling with its slots in the scratchpad and its cost; None where it does not fit."""
+    machine, product = cut.target.machine, cut.product
+    geometry = cut.geometry(tiling)
+    pieces = len(chunks(cut.in_blocks, tiling.chunk))
+    tile_rows = -(-cut.pooled[0] // tiling.rows)
+    tile_cols = -(-product.width // tiling.cols)
+    tiles = product.x.batch * tile_rows * tile_cols
+    groups = -(-cut.out_blocks // tiling.group)
+    input_rows = geometry.block_rows * min(tiling.chunk, cut.in_blocks)
+    weight_rows = cut.most_tiles(tiling) * cut.dim
+    residual_rows = 0
+    if product.residual is not None and product.factors is not None:
+        residual_rows = 2 * geometry.rows * geometry.cols * tiling.group
+        diagonal_rows = most_factors(product.factors) * cut.out_blocks * cut.dim
+    else:
+        diagonal_rows = 0
+    best: Tiling | None = None
+    bank, banks = machine.scratchpad.rows, machine.scratchpad.banks
+    for split in range(1, banks):
+        inputs = (split * bank - residual_rows) // input_rows
+        weights = ((banks - split) * bank - diagonal_rows) // weight_rows if weight_rows else 1
+        if inputs < 1 or weights < 1:
+            continue
+        placed = replace(
+            tiling,
+            input_slots=min(inputs, tiles * pieces),
+            weight_slots=min(weights, groups * pieces),
+            weights_row=split * bank,
+        )
+        placed = replace(placed, cost=_cost(cut, placed, geometry, tiles, groups, pieces))
+        if best is None or placed.cost < best.cost:
+            best = placed
+    return best
+
+
+def _cost(
+    cut: Cut, tiling: Tiling, geometry: Geometry, tiles: int, groups: int, pieces: int
+) -> float:
+    """Cycles by the busiest of host, array, loads and stores, and what does not overlap."""
+    dim, timing = cut.dim, cut.target.machine.timing
+    product = cut.product
+    # Tiles at the edges are smaller: count in full tiles.
+    full = cut.pooled[0] / tiling.rows * (product.width / tiling.cols) * product.x.batch
+    sums = cut.accumulator_rows(geometry, geometry.rows, geometry.cols)
+    if cut.flat(geometry):
+        per_tap = -(-sums // dim)
+    else:
+        per_tap = geometry.rows * -(-geometry.cols // dim)
+    pairs = per_tap * cut.tiles.count * full
+    if product.residual is not None:
+        pairs += geometry.rows * -(-geometry.cols // dim) * cut.out_blocks * full
+    loaded_rows = geometry.block_rows * cut.in_blocks
+    input_passes = 1.0
+    if tiling.input_slots < tiles * pieces and (tiling.weights_outer or pieces > tiling.input_slots):
+        input_passes = groups
+    weight_passes = 1.0
+    if tiling.weight_slots < groups * pieces and not (
+        tiling.weights_outer and tiling.weight_slots >= pieces
+    ):
+        weight_passes = tiles
+    input_cycles = loaded_rows * full * input_passes
+    weight_cycles = cut.tiles.count * dim * weight_passes
+    bias = -(-sums // dim) * cut.out_blocks * full
+    loads = input_cycles + weight_cycles + bias * dim
+    stores = geometry.rows * -(-geometry.cols // dim) * cut.out_blocks * full
+    per_store = dim * timing.store_row[0]
+    commands = 2 * pairs + stores + bias + weight_cycles / (4 * dim)
+    commands += input_cycles / min(dim, geometry.cols) / min(4, cut.in_blocks)
+    array = pairs * dim
+    # The first piece is awaited, and so is the last store.
+    alone = geometry.block_rows * min(tiling.chunk, cut.in_blocks) + sums * tiling.group / dim * 2
+    alone += cut.tile_count(tiling.group, 0, range(min(tiling.chunk, cut.in_blocks))) * dim
+    serial = 0.0
+    if tiling.input_slots == 1 and tiles * pieces > 1:
+        serial += input_cycles
+    if tiling.weight_slots == 1 and groups * pieces > 1:
+        serial += weight_cycles
+    host = commands * cut.target.host.cycles_per_command
+    # What one engine waits for the others at each step.
+    steps = full * groups * pieces * 40
+    return max(host, array, loads, stores * per_store) + alone + serial + steps
+
+
+def _too_large(cut: Cut) -> str:
+    machine = cut.target.machine
+    least = Tiling(1, min(16, cut.product.width), 1, 1, weights_outer=False)
+    geometry = cut.geometry(least)
+    return (
+        f"one tile of the input needs {geometry.block_rows} scratchpad rows and its sums "
+        f"{cut.accumulator_rows(geometry, geometry.rows, geometry.cols)} accumulator rows; the machine has "
+        f"{machine.scratchpad.total_rows} (shared with the weights) and "
+        f"{machine.accumulator.total_rows // 2} (half, the other half is being stored)"
+    )

@@ -1,0 +1,83 @@
+"""Weights cut into tiles of the array's size; tiles of zeros are left out."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .layers import Int8, Int32, Product
+
+Tap = tuple[int, int, int]
+"""Row and column of the window, block of input channels."""
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """For each block of output channels the taps whose tile is not all zero, and the tiles."""
+
+    taps: tuple[tuple[Tap, ...], ...]
+    tiles: tuple[Int8, ...]
+    """[taps, dim, dim] for each block of output channels."""
+
+    @property
+    def count(self) -> int:
+        return sum(map(len, self.taps))
+
+
+def cut(product: Product, dim: int) -> Tiles:
+    """The tiles of constant weights [rows, columns, C / groups, O], sorted by input block, row, column.
+
+    Grouped weights become block-diagonal: a depthwise convolution runs `dim` channels at once on
+    diagonal tiles.
+    """
+    weights = product.weights
+    assert weights is not None
+    rows, cols, per_group, outputs = weights.shape
+    out_group = outputs // product.groups
+    taps: list[tuple[Tap, ...]] = []
+    tiles: list[Int8] = []
+    for first in range(0, outputs, dim):
+        lanes = np.arange(first, min(first + dim, outputs))
+        group = lanes // out_group
+        base = int(group[0]) * per_group // dim
+        stop = -(-((int(group[-1]) + 1) * per_group) // dim)
+        slab = np.zeros((rows, cols, (stop - base) * dim, dim), np.int8)
+        channels = group[None, :] * per_group + np.arange(per_group)[:, None] - base * dim
+        slab[:, :, channels, np.broadcast_to(lanes - first, channels.shape)] = weights[:, :, :, lanes]
+        blocks = slab.reshape(rows, cols, stop - base, dim, dim).transpose(2, 0, 1, 3, 4)
+        used = np.argwhere(blocks.any((3, 4)))
+        taps.append(tuple((int(r), int(c), int(block) + base) for block, r, c in used))
+        tiles.append(np.ascontiguousarray(blocks[tuple(used.T)]))
+    return Tiles(tuple(taps), tuple(tiles))
+
+
+def pack(tiles: Int8, side: int) -> Int8:
+    """Tiles [n, dim, dim] with `side` side by side, so that one wide move-in takes as many.
+
+    Returns [ceil(n / side), dim, side * dim].
+    """
+    count, dim, _ = tiles.shape
+    padded = np.zeros((-(-count // side) * side, dim, dim), np.int8)
+    padded[:count] = tiles
+    across = padded.reshape(-1, side, dim, dim).transpose(0, 2, 1, 3)
+    return across.reshape(-1, dim, side * dim)
+
+
+def diagonals(factors: Int32, dim: int) -> list[Int8]:
+    """Diagonal tiles whose sum is diag(factors), for each block of channels: [n, dim, dim]."""
+    found: list[Int8] = []
+    for first in range(0, len(factors), dim):
+        left = factors[first : first + dim].astype(np.int64)
+        parts: list[Int8] = []
+        while left.any() or not parts:
+            part = np.clip(left, -127, 127)
+            tile = np.zeros((dim, dim), np.int8)
+            tile[np.arange(len(part)), np.arange(len(part))] = part
+            parts.append(tile)
+            left = left - part
+        found.append(np.stack(parts))
+    return found
+
+
+def most_factors(factors: Int32) -> int:
+    """How many diagonal tiles the largest factor takes."""
+    return max(1, int(-(-np.abs(factors.astype(np.int64)).max() // 127)))
