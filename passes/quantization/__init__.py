@@ -5,10 +5,11 @@ from .insert import insert_quantization
 from .lower import LowerQuantized
 from .quantize import QuantizePass
 from .ranges import Range, Ranges, collect_ranges
-from .samples import load_samples, synthetic_samples
+from .samples import LABELS, load_samples, synthetic_samples
 from .scheme import Scheme, scheme_for
 
 __all__ = [
+    "LABELS",
     "LowerQuantized",
     "QuantizePass",
     "Range",

@@ -1,6 +1,6 @@
 """From a float module to its quantize/dequantize form."""
 
-import json
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -16,7 +16,7 @@ from mcc.ir import (
     constant,
     constant_of,
 )
-from mcc.ops import Conv, Dequantize, Matmul, Quantize
+from mcc.ops import Add, Conv, Dequantize, Matmul, Quantize
 
 from .clone import Unique, empty_like, with_operands
 from .encoding import Encoding
@@ -99,7 +99,6 @@ class _Builder:
         self.rounded: dict[Value, Value] = {}
         """The dequantized value of an old value's integers."""
         self.names = Unique()
-        self.bounds: dict[str, tuple[int, int, int]] = {}
 
     def build(self) -> Module:
         for value in self.old.values():
@@ -111,8 +110,6 @@ class _Builder:
                 self._append(Yield(tuple(self._float(value) for value in op.values)))
             elif op not in self.delayed and not isinstance(op, Constant):
                 self._copy(op)
-        if self.bounds:
-            self.new.meta["accumulators"] = json.dumps(self.bounds)
         return self.new
 
     def _append(self, op: Op) -> Op:
@@ -127,7 +124,8 @@ class _Builder:
         elif role is None:
             fresh = with_operands(op, {value: self._float(value) for value in op.operands})
         else:
-            fresh = with_operands(op, {value: self._real(value) for value in op.operands})
+            mapping = {value: self._real(value) for value in op.operands}
+            fresh = with_operands(op, mapping, **self._clamp(op))
         self._append(fresh)
         for old, new in zip(op.results, fresh.results, strict=True):
             self.plain[old] = new
@@ -190,6 +188,21 @@ class _Builder:
         op = Dequantize(integers, scale, zero, axis=axis)
         return self._append(op.named(self.names.take(f"{name}.dq"), nodes)).result
 
+    def _clamp(self, op: Op) -> dict[str, object]:
+        """The op's bounds, without those that saturation to 8 bits keeps anyway.
+
+        A relu whose zero is the smallest integer is such a bound. onnxruntime then sees convolution and
+        quantization side by side, and computes on integers too.
+        """
+        if not isinstance(op, Add | Conv | Matmul) or op.result not in self.encodings:
+            return {}
+        encoding = self.encodings[op.result]
+        low, high = encoding.dtype.limits
+        return {
+            "lo": -math.inf if encoding.quantized(op.lo) == low else op.lo,
+            "hi": math.inf if encoding.quantized(op.hi) == high else op.hi,
+        }
+
     def _product(self, op: Conv | Matmul, addition: Op | None) -> Op:
         """A convolution or matrix product with integer weights; with `addition`, its residual and clamp too."""
         plan = self.sums[addition] if addition is not None else None
@@ -200,11 +213,8 @@ class _Builder:
         }
         head = addition if addition is not None else op
         if plan is not None:
-            changes |= {"r": self._real(plan.residual)}
-            changes |= {
-                key: addition.attributes[key] for key in ("lo", "hi") if addition is not None
-            }
-        self.bounds[f"{head.result.name}.q"] = fitted.bounds.summary
+            changes["r"] = self._real(plan.residual)
+        changes |= self._clamp(head)
         fresh = with_operands(op, {op.x: self._real(op.x)}, **changes)
         nodes = (*op.nodes, *(head.nodes if head is not op else ()))
         return fresh.named(head.result.name, nodes)
