@@ -124,7 +124,7 @@ def _new_clock(machine: "Accelerator") -> Clock:
         extended=np.zeros(3, np.int64),
     )
     clock.words[[PRELOAD_SLOT, PRELOAD_INDEX]] = -1
-    clock.words[RANDOM] = 1
+    clock.words[RANDOM] = 2463534242  # any number but 0
     for place, instruction in enumerate(
         [
             *(isa.ConfigLoad(state=state) for state in range(3)),

@@ -150,8 +150,13 @@ def _misses(k: Clock, start: int, size: int, line_bytes: int) -> int:
             found |= k.cache[place, way] == line
         if not found:
             missing += 1
-            k.words[RANDOM] = (k.words[RANDOM] * 1103515245.0 + 12345.0) % 2147483648.0
-            k.cache[place, int(k.words[RANDOM]) // 65536 % k.cache.shape[1]] = line
+            # Marsaglia's 32-bit xorshift; a float holds 32 bits exactly.
+            bits = int(k.words[RANDOM])
+            bits ^= (bits << 13) & 0xFFFFFFFF
+            bits ^= bits >> 17
+            bits ^= (bits << 5) & 0xFFFFFFFF
+            k.words[RANDOM] = bits
+            k.cache[place, (bits >> 8) % k.cache.shape[1]] = line
     return missing
 
 
@@ -199,17 +204,22 @@ def _load(k: Clock, n: Numbers, op: Record, state: int, ready: float) -> tuple[f
             cost, latency = max(cost, missing * n.line_cycles), n.dram_latency + n.load_miss_latency
         cost = max(cost, n.load_command_gap)
     else:
-        cost, missing = 0.0, 0
+        # A missing line takes its time on the DRAM bus, in which rows of lines before it arrive.
+        cost, missing, bus = 0.0, 0, 0.0
         for row in range(rows):
             start = op.mvin_dram + row * config.config_ld_stride
+            lines = _misses(k, start, size, n.line_bytes)
+            if lines:
+                missing += lines
+                cost = max(cost, bus)
+                bus = cost + lines * n.line_cycles
             if to_accumulator and accumulate and config.config_ld_shrink:
                 cost += n.load_accumulate_row
             else:
                 cost += _load_beats(n, start, size)
-            missing += _misses(k, start, size, n.line_bytes)
         if missing:
-            cost, latency = max(cost, missing * n.line_cycles), n.dram_latency + n.load_miss_latency
-        cost = max(cost, n.load_command_gap)
+            latency = n.dram_latency + n.load_miss_latency
+        cost = max(cost, bus, n.load_command_gap)
     done = max(issue + latency + cost, k.words[LOAD_DONE] + cost)
     if op.mvin_dram != 0 and k.words[STORE_ROWS_PENDING] > 0 and k.words[STORE_DONE] > issue:
         # A store at the same time keeps the cache busy, once per stored row.
