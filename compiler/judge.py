@@ -28,13 +28,19 @@ class Judge(Protocol):
 
 
 def onnxruntime_session(
-    model: "Path | onnx.ModelProto", level: str, *, extra_outputs: Sequence[str] = ()
+    model: "Path | onnx.ModelProto",
+    level: str,
+    *,
+    integer_convolutions: bool = False,
+    extra_outputs: Sequence[str] = (),
 ) -> Judge:
     """A CPU session on one thread.
 
     Args:
         model: A file, or a model.
         level: `ORT_ENABLE_ALL` or `ORT_DISABLE_ALL`.
+        integer_convolutions: Let it fuse int8 x int8 convolutions on x86 (its session option
+            `session.qdqisint8allowed`); by default it computes them in float there.
         extra_outputs: Tensors inside the model that shall be outputs as well.
 
     Raises:
@@ -49,6 +55,8 @@ def onnxruntime_session(
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 3
     settings.intra_op_num_threads = 1
+    if integer_convolutions:
+        settings.add_session_config_entry("session.qdqisint8allowed", "1")
     settings.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
     content: str | bytes
     if isinstance(model, Path):

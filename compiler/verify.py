@@ -12,7 +12,9 @@ from mcc.runtime import Artifact, Session
 
 FLOAT_TOLERANCE = 1e-5
 """Relative, of the largest element: for float tails, which no promise holds to the bit."""
-LEVELS = ("ORT_ENABLE_ALL", "ORT_DISABLE_ALL")
+INTEGER_CONVOLUTIONS = ", int8 convolutions allowed"
+LEVELS = (f"ORT_ENABLE_ALL{INTEGER_CONVOLUTIONS}", "ORT_ENABLE_ALL", "ORT_DISABLE_ALL")
+"""How onnxruntime is asked: all fusions with integer kernels, its default on x86, and none."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,12 @@ def _judge(
         op.result.name for op in module.ops() if isinstance(op, Quantize) and op.result.name
     ]
     names = [*dict.fromkeys([*module.output_names, *quantized])]
-    session = onnxruntime_session(export(module), level, extra_outputs=names)
+    session = onnxruntime_session(
+        export(module),
+        level.removesuffix(INTEGER_CONVOLUTIONS),
+        integer_convolutions=level.endswith(INTEGER_CONVOLUTIONS),
+        extra_outputs=names,
+    )
     available = {output.name for output in session.get_outputs()}
     wanted = [name for name in names if name in available]
     checks: dict[str, TensorCheck] = {}
