@@ -10,8 +10,7 @@ from .locals import ACCUMULATOR_BIT, GARBAGE, accumulates, row_of
 from .moves import refuse_odd_local
 
 if TYPE_CHECKING:
-    from mcc.runtime.target import Accelerator
-
+    from ..target import Accelerator
     from .state import State
 
 

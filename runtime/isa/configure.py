@@ -9,8 +9,7 @@ import numpy.typing as npt
 from .encoding import Columns, Instruction, integer, real
 
 if TYPE_CHECKING:
-    from mcc.runtime.target import Accelerator
-
+    from ..target import Accelerator
     from .state import State
 
 Refusals = Iterator[tuple[npt.NDArray[np.bool_], str]]

@@ -14,8 +14,7 @@ from .locals import GARBAGE, row_of
 from .moves import refuse_odd_local, source_limits
 
 if TYPE_CHECKING:
-    from mcc.runtime.target import Accelerator
-
+    from ..target import Accelerator
     from .state import State
 
 

@@ -10,7 +10,7 @@ from .encoding import Commands
 from .table import INSTRUCTIONS, UNKNOWN, operations, stray_bits
 
 if TYPE_CHECKING:
-    from mcc.runtime.target import Target
+    from ..target import Target
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,6 @@ def illegal_for(target: "Target", commands: Commands) -> Illegal | None:
 
 def check_portable(commands: Commands) -> Illegal | None:
     """The first command outside the portable subset, which every Gemmini runs, or None."""
-    from mcc.runtime.target import load_target
+    from ..target import load_target
 
     return illegal_for(load_target("gemmini"), commands)

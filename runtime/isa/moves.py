@@ -18,8 +18,7 @@ from .locals import (
 )
 
 if TYPE_CHECKING:
-    from mcc.runtime.target import Accelerator
-
+    from ..target import Accelerator
     from .state import State
 
 

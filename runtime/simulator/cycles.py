@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from mcc.runtime import isa
-
+from .. import isa
 from .events import (
     ARRAY_BUSY,
     HOST,
@@ -28,7 +27,7 @@ from .events import (
 from .operands import CODES, OPERANDS, Operands, decode_operands
 
 if TYPE_CHECKING:
-    from mcc.runtime.target import Accelerator, Target
+    from ..target import Accelerator, Target
 
 
 @dataclass(frozen=True)

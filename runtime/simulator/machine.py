@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from mcc.runtime.isa import Commands, disassemble, illegal_for
-
+from ..isa import Commands, disassemble, illegal_for
 from .faults import SimulatorFault, sentence
 from .memory import MACS, new_memory
 from .operands import decode_operands
 
 if TYPE_CHECKING:
-    from mcc.runtime.target import Target
-
+    from ..target import Target
     from .cycles import CycleModel
 
 _CHUNK = 1 << 15  # commands decoded at a time; a decoded one takes 128 bytes

@@ -8,8 +8,8 @@ import numpy.typing as npt
 from .operands import OPERANDS
 
 if TYPE_CHECKING:
-    from mcc.runtime.isa import Instruction
-    from mcc.runtime.target import Accelerator
+    from ..isa import Instruction
+    from ..target import Accelerator
 
 EPOCH, PRELOAD_ROW, PRELOAD_COLS, PRELOAD_ROWS, TARGET, TARGET_COLS, TARGET_ROWS, MACS = range(8)
 """Places in `Memory.words`."""
@@ -88,8 +88,7 @@ def new_memory(
 
     Without `check_undefined` everything counts as written.
     """
-    from mcc.runtime import isa
-
+    from .. import isa
     from .operands import decode_operands
 
     dim = machine.dim

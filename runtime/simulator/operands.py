@@ -14,8 +14,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from mcc.runtime.isa import INSTRUCTIONS, Commands, Instruction, operations
-from mcc.runtime.isa import MoveIn as AnyMoveIn
+from ..isa import INSTRUCTIONS, Commands, Instruction, operations
+from ..isa import MoveIn as AnyMoveIn
 
 Operands = npt.NDArray[np.void]
 """An array of `OPERANDS`."""
