@@ -12,6 +12,7 @@ class Data:
     """A read-only numpy array with a name for the text; equality is by dtype, shape and bytes."""
 
     def __init__(self, array: Array, name: str = "") -> None:
+        array = np.asarray(array)  # a numpy scalar is none yet
         if array.dtype.kind in "US":  # fixed-width text: the IR keeps Python strings
             array = array.astype(np.str_).astype(object)
         frozen = array

@@ -150,9 +150,10 @@ def _results(
         raise NotImplementedError(f"{op.op_name} defines no evaluate: {op}")
     if found is None:
         found = ()
-    if not isinstance(found, tuple):
-        found = (found,)
-    return tuple(_typed(op, value, result) for value, result in zip(op.results, found, strict=True))
+    results: list[Any] = list(found) if isinstance(found, tuple) else [found]  # pyright: ignore[reportUnknownArgumentType] -- a handler's, so anything
+    return tuple(
+        _typed(op, value, result) for value, result in zip(op.results, results, strict=True)
+    )
 
 
 def _runner(

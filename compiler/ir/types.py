@@ -69,15 +69,20 @@ class DType(enum.Enum):
         return -(2 ** (self.bits - 1)), 2 ** (self.bits - 1) - 1
 
     @staticmethod
-    def of(array: Array | np.dtype[np.generic]) -> "DType":
-        """The dtype of a numpy array (or of a numpy dtype)."""
-        dtype = array.dtype if isinstance(array, np.ndarray) else array
+    def of(array: Array | np.generic | np.dtype[Any]) -> "DType":
+        """The dtype of a numpy array, scalar or dtype."""
+        dtype: np.dtype[Any] = array if isinstance(array, np.dtype) else array.dtype
         found = _FROM_NUMPY.get(dtype)
         if found is None:
             if dtype.kind in "OUS":
                 return DType.STRING
             raise OpError(f"numpy type {dtype} has no counterpart in the IR")
         return found
+
+    @property
+    def is_number(self) -> bool:
+        """Whether arithmetic is defined on it."""
+        return self.is_float or self.is_integer
 
 
 _FLOATS = {DType.F64, DType.F32, DType.F16, DType.BF16}

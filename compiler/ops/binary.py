@@ -6,18 +6,18 @@ import numpy as np
 
 from mcc.ir import Array, DType, Op, OpError, Tensor, Value
 
-from .broadcast import broadcast, same_dtype
+from .broadcast import broadcast, same_dtype, same_numbers
 from .unary import clamp
 
 
 class Binary(Op):
-    """Base: two operands of one dtype."""
+    """Base: two operands of numbers of one dtype."""
 
     a: Value
     b: Value
 
     def infer(self) -> Tensor:
-        return same_dtype(a=self.a, b=self.b)
+        return same_numbers(a=self.a, b=self.b)
 
 
 class Add(Op, name="add"):
@@ -29,7 +29,7 @@ class Add(Op, name="add"):
     hi: float = math.inf
 
     def infer(self) -> Tensor:
-        return same_dtype(a=self.a, b=self.b)
+        return same_numbers(a=self.a, b=self.b)
 
     def evaluate(self, a: Array, b: Array) -> Array:
         return clamp(a + b, self.lo, self.hi)
@@ -50,26 +50,37 @@ class Mul(Binary, name="mul"):
 
 
 class Div(Binary, name="div"):
-    """y = a / b; integers truncate towards zero, as ONNX's runtimes do."""
+    """y = a / b; integers truncate towards zero and wrap, and give 0 when divided by 0."""
 
     def evaluate(self, a: Array, b: Array) -> Array:
-        if a.dtype.kind == "f" or a.dtype.kind == "V":
+        if self.a.tensor.dtype.is_float:
             return a / b
-        quotient = np.abs(a.astype(object)) // np.abs(b.astype(object))
-        return np.asarray(quotient * np.sign(a) * np.sign(b)).astype(a.dtype)
+        wide = np.uint64 if self.a.tensor.dtype is DType.U64 else np.int64
+        wide_a, wide_b = np.asarray(a, wide), np.asarray(b, wide)
+        floor = wide_a // wide_b
+        up = (wide_a % wide_b != 0) & ((wide_a < 0) != (wide_b < 0))
+        return np.asarray(floor + up.astype(wide)).astype(a.dtype)
 
 
 class Pow(Op, name="pow"):
-    """y = a ^ b, in a's dtype."""
+    """y = a ^ b, in a's dtype; a negative integer power truncates like the division."""
 
     a: Value
     b: Value
 
     def infer(self) -> Tensor:
+        for name, value in (("a", self.a), ("b", self.b)):
+            if not value.tensor.dtype.is_number:
+                raise OpError(f"{name} must be a tensor of numbers, is {value.tensor}", name)
         return Tensor(self.a.tensor.dtype, broadcast(a=self.a, b=self.b))
 
     def evaluate(self, a: Array, b: Array) -> Array:
-        return np.power(a, b.astype(np.result_type(a, b))).astype(a.dtype)
+        base, exponent = self.a.tensor.dtype, self.b.tensor.dtype
+        if base.is_integer and exponent.is_integer and not (b < 0).any():
+            wide = np.uint64 if base is DType.U64 else np.int64
+            return np.power(a.astype(wide), b.astype(wide)).astype(a.dtype)
+        power = np.power(a.astype(np.float64), b.astype(np.float64))
+        return power.astype(a.dtype)
 
 
 class Minimum(Binary, name="min"):
@@ -87,41 +98,57 @@ class Maximum(Binary, name="max"):
 
 
 class Comparison(Binary):
-    """Base: i1 out."""
+    """Base: numbers of one dtype in, i1 out."""
+
+    def infer(self) -> Tensor:
+        return Tensor(DType.I1, same_numbers(a=self.a, b=self.b).shape)
+
+
+class Equal(Comparison, name="equal"):
+    """y = a == b, of any dtype."""
 
     def infer(self) -> Tensor:
         return Tensor(DType.I1, same_dtype(a=self.a, b=self.b).shape)
 
-
-class Equal(Comparison, name="equal"):
-    """y = a == b."""
-
     def evaluate(self, a: Array, b: Array) -> Array:
-        return a == b
+        return np.asarray(a == b)
 
 
 class Less(Comparison, name="less"):
     """y = a < b."""
 
     def evaluate(self, a: Array, b: Array) -> Array:
-        return a < b
+        return np.asarray(a < b)
 
 
 class Greater(Comparison, name="greater"):
     """y = a > b."""
 
     def evaluate(self, a: Array, b: Array) -> Array:
-        return a > b
+        return np.asarray(a > b)
 
 
-class And(Binary, name="and"):
+class Logical(Op):
+    """Base: i1 in, i1 out."""
+
+    a: Value
+    b: Value
+
+    def infer(self) -> Tensor:
+        for name, value in (("a", self.a), ("b", self.b)):
+            if value.tensor.dtype is not DType.I1:
+                raise OpError(f"{name} must be i1, is {value.tensor}", name)
+        return same_dtype(a=self.a, b=self.b)
+
+
+class And(Logical, name="and"):
     """y = a and b, on i1."""
 
     def evaluate(self, a: Array, b: Array) -> Array:
         return a & b
 
 
-class Or(Binary, name="or"):
+class Or(Logical, name="or"):
     """y = a or b, on i1."""
 
     def evaluate(self, a: Array, b: Array) -> Array:

@@ -4,7 +4,7 @@ from mcc.ir import Dim, OpError, Tensor, Value
 
 
 def broadcast(**operands: Value) -> tuple[Dim, ...]:
-    """The common shape of the operands by numpy's rule; the error names the operand that does not fit."""
+    """The common shape of the operands by numpy's rule; an error names who does not fit."""
     rank = max(value.tensor.rank for value in operands.values())
     shape: list[Dim] = [1] * rank
     for name, value in operands.items():
@@ -17,6 +17,14 @@ def broadcast(**operands: Value) -> tuple[Dim, ...]:
                 raise OpError(f"shapes do not broadcast: {shown}", name)
             shape[position] = dim
     return tuple(shape)
+
+
+def same_numbers(**operands: Value) -> Tensor:
+    """The broadcast type of operands that must be numbers of one dtype."""
+    for name, value in operands.items():
+        if not value.tensor.dtype.is_number:
+            raise OpError(f"{name} must be a tensor of numbers, is {value.tensor}", name)
+    return same_dtype(**operands)
 
 
 def same_dtype(**operands: Value) -> Tensor:

@@ -1,6 +1,7 @@
 """Convolution and matrix multiplication, in float and in integers (i8 or u8 in, i32 out)."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from .window import (
 def product_dtype(x: Value, w: Value) -> DType:
     """The dtype of a sum of products: floats keep theirs, 8-bit integers accumulate in i32."""
     left, right = x.tensor.dtype, w.tensor.dtype
+    for name, dtype in (("x", left), ("w", right)):
+        if not dtype.is_number:
+            raise OpError(f"{name} must be a tensor of numbers, is {dtype}", name)
     small = (DType.I8, DType.U8, DType.I4, DType.U4)
     if left in small and right in small:
         return DType.I32
@@ -38,11 +42,14 @@ def _check_side(name: str, value: Value | None, dtype: DType, shape: tuple[Dim, 
 class Conv(Op, name="conv"):
     """Convolution with everything that fuses into it.
 
-    y = clamp(sum(x * w) + b + r, lo, hi); with integers, `r` (i8) enters as k * r, k an i32 per output channel.
+    y = clamp(sum(x * w) + b + r, lo, hi); with integers, `r` (i8) enters as k * r, k an i32 per
+    output channel.
 
-    x is [N, C, *S] (`nchw`) or [N, *S, C] (`nhwc`), w always [O, C/groups, *K], b [O], y like x with O channels.
-    `pads` are (begin..., end...); padding inserts `pad_value`, which is the zero point of an affine x. An affine
-    zero point is folded into b by who lowers a quantized model.
+    x is [N, C, *S] (`nchw`) or [N, *S, C] (`nhwc`), w always [O, C/groups, *K], b [O], y like x
+    with O channels. `pads` are (begin..., end...); padding inserts `pad_value`, which is the zero
+    point of an affine x. An affine zero point is folded into b by who lowers a quantized model.
+
+    16-bit floats are multiplied and added in float32 and rounded once.
     """
 
     x: Value
@@ -64,12 +71,20 @@ class Conv(Op, name="conv"):
         if x.rank < 3 or w.rank != x.rank:
             raise OpError(f"x is {x}, w is {w}: both need the same rank, at least 3", "w")
         dtype = product_dtype(self.x, self.w)
+        if self.groups < 1:
+            raise OpError(f"groups must be at least 1, is {self.groups}", "groups")
+        if min(w.dims[2:]) < 1:
+            raise OpError(f"w {w} has an empty kernel", "w")
+        if dtype.is_integer:
+            low, high = x.dtype.limits
+            if not low <= self.pad_value <= high:
+                raise OpError(f"{self.pad_value} is no {x.dtype}", "pad_value")
         channel = channel_axis(self.layout, x.rank)
         channels, outputs = x.shape[channel], w.dims[0]
         if channels != w.dims[1] * self.groups:
+            wanted = w.dims[1] * self.groups
             raise OpError(
-                f"x has {channels} channels, w expects {w.dims[1] * self.groups} (groups={self.groups})",
-                "w",
+                f"x has {channels} channels, w expects {wanted} (groups={self.groups})", "w"
             )
         if outputs % self.groups:
             raise OpError(f"{outputs} output channels do not divide into {self.groups} groups", "w")
@@ -108,46 +123,40 @@ class Conv(Op, name="conv"):
         r: Array | None,
         k: Array | None,
     ) -> Array:
+        dtype = self.result.tensor.dtype
         rank = x.ndim - 2
-        dtype = self.result.tensor.dtype.numpy
-        strides, pads, dilations = self.geometry
-        x, kernel = to_nchw(x, self.layout), w.shape[2:]
-        shape = to_nchw(np.empty(self._concrete(x), np.int8), self.layout).shape
-        if dtype.kind != "f":
-            # Products of 8-bit integers and their int32 sums are exact in float64, which has a fast matmul.
-            x, w = x.astype(np.float64), w.astype(np.float64)
-        views = windows(x, kernel, strides, pads, dilations, shape[2:], self.pad_value)
-        batch, outputs = x.shape[0], w.shape[0]
-        per_group, out_group = w.shape[1], outputs // self.groups
-        y = np.empty((batch, outputs, math.prod(shape[2:])), x.dtype)
-        axes = (0, 1, *range(2 + rank, 2 + 2 * rank), *range(2, 2 + rank))
-        if per_group == 1 and out_group == 1:
-            letters = "abcdefg"[:rank]
-            taps = "uvwxyz"[:rank]
-            y = np.einsum(f"nm{letters}{taps},m{taps}->nm{letters}", views, w[:, 0]).reshape(
-                y.shape
+        axes = spatial_axes(self.layout, x.ndim)
+        out = Tensor(dtype, tuple(self.result.tensor.shape[axis] for axis in axes)).dims
+        x = to_nchw(x, self.layout)
+        outputs, kernel = w.shape[0], w.shape[2:]
+        wide = _arithmetic(self.x.tensor.dtype, dtype, w.reshape(outputs, -1), 1)
+        depth = math.prod(w.shape[1:])
+        rows = w.astype(wide).reshape(self.groups, outputs // self.groups, depth)
+        y = np.empty((x.shape[0], self.groups, rows.shape[1], math.prod(out)), wide)
+        taps_first = (0, 1, 2, *range(3 + rank, 3 + 2 * rank), *range(3, 3 + rank))
+        # In slices of the batch: the windows written out are kernel times as large as x.
+        batch = max(1, _COLUMN_LIMIT // max(1, x[:1].size * math.prod(kernel)))
+        for start in range(0, x.shape[0], batch):
+            part = np.ascontiguousarray(x[start : start + batch], wide)
+            views = windows(part, kernel, *self.geometry, out, self.pad_value)
+            views = views.reshape(len(part), self.groups, w.shape[1], *views.shape[2:])
+            into = y[start : start + batch]
+            if views.shape[2] == 1:  # depthwise: a matrix product would have a single row
+                _depthwise(views, rows.reshape(*rows.shape[:2], *kernel), into)
+                continue
+            columns = views.transpose(taps_first).reshape(
+                len(part), self.groups, depth, into.shape[-1]
             )
-        else:
-            for g in range(self.groups):
-                part = views[:, g * per_group : (g + 1) * per_group].transpose(axes)
-                columns = part.reshape(batch, per_group * math.prod(kernel), -1)
-                rows = w[g * out_group : (g + 1) * out_group].reshape(out_group, -1)
-                y[:, g * out_group : (g + 1) * out_group] = np.matmul(rows, columns)
-        y = from_nchw(y.reshape(shape), self.layout)
-        return finish(y, b, r, k, self, dtype, channel_axis(self.layout, y.ndim))
-
-    def _concrete(self, x: Array) -> tuple[int, ...]:
-        """The result's shape for an array with its channels second, symbols replaced by what x has."""
-        dims = [dim if isinstance(dim, int) else -1 for dim in self.result.tensor.shape]
-        dims[0] = x.shape[0]
-        return tuple(dims)
+            np.matmul(rows, columns, out=into)
+        y = from_nchw(y.reshape(x.shape[0], outputs, *out), self.layout)
+        return _finish(y, b, r, k, self, channel_axis(self.layout, y.ndim))
 
 
 class Matmul(Op, name="matmul"):
     """Matrix product with everything that fuses into it; leading dimensions broadcast as in numpy.
 
-    y = clamp(x @ w + b + r, lo, hi); with integers, `r` (i8) enters as k * r. x is [..., M, K] or [K], w [..., K, N]
-    or [K], b [N], r like y, k [N].
+    y = clamp(x @ w + b + r, lo, hi); with integers, `r` (i8) enters as k * r. x is [..., M, K] or
+    [K], w [..., K, N] or [K], b [N] (a scalar where w is [K]), r like y, k like b.
     """
 
     x: Value
@@ -196,28 +205,60 @@ class Matmul(Op, name="matmul"):
         r: Array | None,
         k: Array | None,
     ) -> Array:
-        dtype = self.result.tensor.dtype.numpy
-        if dtype.kind != "f":
-            x, w = x.astype(np.float64), w.astype(np.float64)
-        return finish(np.matmul(x, w), b, r, k, self, dtype, -1)
+        dtype = self.result.tensor.dtype
+        wide = _arithmetic(self.x.tensor.dtype, dtype, w, -2 if w.ndim > 1 else -1)
+        y = np.asarray(np.matmul(x.astype(wide), w.astype(wide)))
+        return _finish(y, b, r, k, self, -1 if w.ndim > 1 else None)
 
 
-def finish(
+_COLUMN_LIMIT = 1 << 25
+"""Elements of the windows that a convolution writes out at once: 128 MB of float32."""
+
+
+def _arithmetic(x: DType, out: DType, w: Array, axis: int) -> np.dtype[Any]:
+    """The numpy type to multiply and add in; `axis` of the weights is summed over.
+
+    numpy has fast products of floats only. Sums of products of 8-bit integers are exact in float32
+    as long as no partial sum can reach 2^24 (the actual weights tell), and in float64 always.
+    """
+    if out.is_float:
+        return np.dtype(np.float64 if out is DType.F64 else np.float32)
+    if out is not DType.I32 or x is DType.I32:
+        return np.dtype(np.uint64 if out is DType.U64 else np.int64)
+    largest = max(-x.limits[0], x.limits[1])
+    weight = int(np.abs(w.astype(np.int64)).sum(axis).max(initial=0))
+    return np.dtype(np.float32 if largest * weight < 1 << 24 else np.float64)
+
+
+def _depthwise(views: Array, w: Array, into: Array) -> None:
+    """One input channel per group: views [N, G, 1, *out, *kernel], w [G, M, *kernel]."""
+    rank = w.ndim - 2
+    out, taps = "abcdefg"[:rank], "tuvwxyz"[:rank]
+    y = np.einsum(f"ng{out}{taps},gm{taps}->ngm{out}", views[:, :, 0], w)
+    into[...] = y.reshape(into.shape)
+
+
+def _finish(
     y: Array,
     b: Array | None,
     r: Array | None,
     k: Array | None,
     op: Conv | Matmul,
-    dtype: np.dtype[np.generic],
-    axis: int,
+    axis: int | None,
 ) -> Array:
-    """Bias, residual and clamp on a sum of products; integers wrap like int32."""
-    if dtype.kind != "f":
-        y = y.astype(np.int64)
+    """Bias, residual and clamp on a sum of products; integers wrap like their type.
+
+    `axis` holds the channels of y; None when y has no such axis.
+    """
+    dtype = op.result.tensor.dtype
+    if dtype.is_integer:
+        y = y.astype(np.uint64 if dtype is DType.U64 else np.int64)
     channels = [1] * y.ndim
-    channels[axis] = -1
+    if axis is not None:
+        channels[axis] = -1
     if b is not None:
-        y = y + b.reshape(channels)
+        y = y + b.reshape(channels).astype(y.dtype)
     if r is not None:
-        y = y + (r if k is None else r.astype(np.int64) * k.reshape(channels))
-    return clamp(y.astype(dtype), op.lo, op.hi)
+        r = r.astype(y.dtype)
+        y = y + (r if k is None else r * k.reshape(channels).astype(y.dtype))
+    return clamp(y.astype(dtype.numpy), op.lo, op.hi)

@@ -1,6 +1,6 @@
 """Pooling."""
 
-import math
+from typing import Any
 
 import numpy as np
 
@@ -8,9 +8,9 @@ from mcc.ir import Array, DType, Op, OpError, Tensor, Value
 
 from .window import (
     Layout,
-    channel_axis,
     defaults,
     from_nchw,
+    lowest,
     output_extent,
     spatial_axes,
     to_nchw,
@@ -19,7 +19,10 @@ from .window import (
 
 
 class Pool(Op):
-    """Base: a window slides over the spatial axes. `ceil` keeps a last window that hangs over the end."""
+    """Base: a window slides over the spatial axes.
+
+    `ceil` keeps a last window that hangs over the end.
+    """
 
     x: Value
     kernel: tuple[int, ...]
@@ -37,7 +40,11 @@ class Pool(Op):
     def pooled(self, dtype: DType) -> Tensor:
         """The result type with elements of `dtype`."""
         x = self.x.tensor
+        if not x.dtype.is_number:
+            raise OpError(f"x must be a tensor of numbers, is {x}", "x")
         rank = len(self.kernel)
+        if min(self.kernel, default=0) < 1:
+            raise OpError(f"kernel {list(self.kernel)} must be of positive numbers", "kernel")
         if x.rank != rank + 2:
             raise OpError(f"x is {x}, a kernel of {rank} numbers needs rank {rank + 2}", "x")
         strides, pads, dilations = self.geometry
@@ -51,22 +58,24 @@ class Pool(Op):
             )
         return Tensor(dtype, tuple(shape))
 
-    def windows_of(self, x: Array, fill: object) -> Array:
+    def windows_of(self, x: Array, fill: float) -> Array:
         """[N, C, *out, *kernel] of an array in this op's layout."""
-        strides, pads, dilations = self.geometry
-        out = [self.result.tensor.dims[a] for a in spatial_axes(self.layout, x.ndim)]
-        return windows(to_nchw(x, self.layout), self.kernel, strides, pads, dilations, out, fill)
+        axes = spatial_axes(self.layout, x.ndim)
+        shape = self.result.tensor.shape
+        out = Tensor(self.x.tensor.dtype, tuple(shape[axis] for axis in axes)).dims
+        return windows(to_nchw(x, self.layout), self.kernel, *self.geometry, out, fill)
 
     def window_axes(self) -> tuple[int, ...]:
         return tuple(range(-len(self.kernel), 0))
 
-    def window_counts(self, dtype: np.dtype[np.generic], *, include_pad: bool) -> Array:
+    def window_counts(self, dtype: np.dtype[Any], *, include_pad: bool) -> Array:
         """How many elements each window averages over, broadcastable to [1, 1, *out]."""
         strides, pads, dilations = self.geometry
         rank = len(self.kernel)
         counts = np.ones((1, 1, *(1,) * rank), dtype)
         for i, axis in enumerate(spatial_axes(self.layout, rank + 2)):
-            size, out = self.x.tensor.dims[axis], self.result.tensor.dims[axis]
+            sides = Tensor(DType.I1, (self.x.tensor.shape[axis], self.result.tensor.shape[axis]))
+            size, out = sides.dims
             starts = np.arange(out)[:, None] * strides[i] - pads[i]
             taps = starts + np.arange(self.kernel[i])[None] * dilations[i]
             low, high = (-pads[i], size + pads[rank + i]) if include_pad else (0, size)
@@ -82,13 +91,15 @@ class MaxPool(Pool, name="max_pool"):
         return self.pooled(self.x.tensor.dtype)
 
     def evaluate(self, x: Array) -> Array:
-        lowest = -math.inf if self.x.tensor.dtype.is_float else self.x.tensor.dtype.limits[0]
-        y = self.windows_of(x, lowest).max(self.window_axes())
+        y = self.windows_of(x, lowest(self.x.tensor.dtype)).max(self.window_axes())
         return from_nchw(y, self.layout)
 
 
 class AvgPool(Pool, name="avg_pool"):
-    """The mean of each window, over real elements only or with the padding (`include_pad`)."""
+    """The mean of each window, over real elements only or with the padding (`include_pad`).
+
+    16-bit floats are added in float32.
+    """
 
     include_pad: bool = False
 
@@ -98,9 +109,10 @@ class AvgPool(Pool, name="avg_pool"):
         return self.pooled(self.x.tensor.dtype)
 
     def evaluate(self, x: Array) -> Array:
-        total = self.windows_of(x, 0).sum(self.window_axes(), dtype=x.dtype)
-        counts = self.window_counts(x.dtype, include_pad=self.include_pad)
-        return from_nchw(total / counts, self.layout)
+        wide = np.dtype(np.float64 if self.x.tensor.dtype is DType.F64 else np.float32)
+        total = self.windows_of(x.astype(wide), 0).sum(self.window_axes(), dtype=wide)
+        counts = self.window_counts(wide, include_pad=self.include_pad)
+        return from_nchw((total / counts).astype(x.dtype), self.layout)
 
 
 class SumPool(Pool, name="sum_pool"):
@@ -115,14 +127,10 @@ class SumPool(Pool, name="sum_pool"):
 
     def evaluate(self, x: Array) -> Array:
         shifted = x.astype(np.int32) - np.int32(self.zero)
-        return from_nchw(
-            self.windows_of(shifted, 0).sum(self.window_axes(), dtype=np.int32), self.layout
-        )
+        y = self.windows_of(shifted, 0).sum(self.window_axes(), dtype=np.int32)
+        return from_nchw(y, self.layout)
 
 
 def global_kernel(x: Value, layout: Layout = "nchw") -> tuple[int, ...]:
     """The kernel of a pooling over the whole of x's spatial extent."""
     return tuple(x.tensor.dims[axis] for axis in spatial_axes(layout, x.tensor.rank))
-
-
-__all__ = ["AvgPool", "MaxPool", "Pool", "SumPool", "channel_axis", "global_kernel"]

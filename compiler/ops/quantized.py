@@ -1,10 +1,11 @@
 """Quantize, dequantize, and the integer ops that a quantized model is lowered to.
 
-The rounding rules are one place for all backends: round half to even, float32 arithmetic with every step rounded
-(docs/numerics.md).
+The rounding rules are here, once for all backends: round half to even, float32 arithmetic with
+every step rounded (docs/numerics.md).
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +14,9 @@ from mcc.ir import Array, DType, Op, OpError, Tensor, Value
 from .broadcast import broadcast
 
 
-def saturate(rounded: Array, lo: int, hi: int, dtype: np.dtype[np.generic]) -> Array:
+def saturate(rounded: Array, lo: int, hi: int, dtype: np.dtype[Any]) -> Array:
     """Clamp float values that are integers already, and convert; NaN becomes lo."""
-    return np.clip(np.nan_to_num(rounded, nan=lo, posinf=hi, neginf=lo), lo, hi).astype(dtype)
+    return np.asarray(np.fmin(np.fmax(rounded, lo), hi)).astype(dtype)
 
 
 def along(vector: Array, rank: int, axis: int) -> Array:
@@ -27,9 +28,11 @@ def along(vector: Array, rank: int, axis: int) -> Array:
     return vector.reshape(shape)
 
 
-def _check_scale(op: Op, x: Value, scale: Value, zero: Value, axis: int) -> None:
+def _check_scale(x: Value, scale: Value, zero: Value, axis: int) -> None:
     if scale.tensor.dtype is not DType.F32:
         raise OpError(f"scale must be f32, is {scale.tensor}", "scale")
+    if not zero.tensor.dtype.is_integer:
+        raise OpError(f"zero must be of integers, is {zero.tensor}", "zero")
     if scale.tensor.shape != zero.tensor.shape:
         raise OpError(f"scale is {scale.tensor}, zero is {zero.tensor}: shapes must agree", "zero")
     if scale.tensor.rank > 1:
@@ -40,8 +43,19 @@ def _check_scale(op: Op, x: Value, scale: Value, zero: Value, axis: int) -> None
         raise OpError(f"scale {scale.tensor} does not fit axis {axis} of x {x.tensor}", "scale")
 
 
+def _check_range(lo: int, hi: int, dtype: DType) -> None:
+    if not dtype.is_integer:
+        raise OpError(f"dtype must be an integer type, is {dtype}", "dtype")
+    low, high = dtype.limits
+    if not low <= lo <= hi <= high:
+        raise OpError(f"[{lo}, {hi}] is no range of {dtype}", "lo")
+
+
 class Quantize(Op, name="quantize"):
-    """q = saturate(rne(x / scale) + zero), per tensor (scalars) or along `axis` (vectors), in zero's dtype."""
+    """q = saturate(rne(x / scale) + zero) in zero's dtype.
+
+    Per tensor (scalars) or along `axis` (vectors). NaN becomes the smallest value.
+    """
 
     x: Value
     scale: Value
@@ -49,7 +63,7 @@ class Quantize(Op, name="quantize"):
     axis: int = 1
 
     def infer(self) -> Tensor:
-        _check_scale(self, self.x, self.scale, self.zero, self.axis)
+        _check_scale(self.x, self.scale, self.zero, self.axis)
         if self.x.tensor.dtype is not DType.F32:
             raise OpError(f"x must be f32, is {self.x.tensor}", "x")
         return Tensor(self.zero.tensor.dtype, self.x.tensor.shape)
@@ -70,7 +84,7 @@ class Dequantize(Op, name="dequantize"):
     axis: int = 1
 
     def infer(self) -> Tensor:
-        _check_scale(self, self.x, self.scale, self.zero, self.axis)
+        _check_scale(self.x, self.scale, self.zero, self.axis)
         if self.x.tensor.dtype is not self.zero.tensor.dtype:
             raise OpError(f"x is {self.x.tensor.dtype}, zero is {self.zero.tensor.dtype}", "zero")
         return Tensor(DType.F32, self.x.tensor.shape)
@@ -83,7 +97,8 @@ class Dequantize(Op, name="dequantize"):
 class Requantize(Op, name="requantize"):
     """y = clamp(rne(float32(acc) * multiplier) + zero, lo, hi): from the i32 accumulator to 8 bits.
 
-    `multiplier` is f32, a scalar or a vector along `axis`. Two float32 roundings: of the accumulator, and of the product.
+    `multiplier` is f32, a scalar or a vector along `axis`. Two float32 roundings: of the
+    accumulator, and of the product.
     """
 
     x: Value
@@ -97,13 +112,12 @@ class Requantize(Op, name="requantize"):
     def infer(self) -> Tensor:
         if self.x.tensor.dtype is not DType.I32:
             raise OpError(f"x must be i32, is {self.x.tensor}", "x")
-        low, high = self.dtype.limits
-        if not low <= self.lo <= self.hi <= high:
-            raise OpError(f"[{self.lo}, {self.hi}] is no range of {self.dtype}", "lo")
+        _check_range(self.lo, self.hi, self.dtype)
         scale = self.multiplier.tensor
         if scale.dtype is not DType.F32 or scale.rank > 1:
             raise OpError(f"multiplier must be an f32 scalar or vector, is {scale}", "multiplier")
-        if scale.rank == 1 and scale.shape[0] != self.x.tensor.shape[self.axis]:
+        fits = 0 <= self.axis < self.x.tensor.rank
+        if scale.rank == 1 and not (fits and scale.shape[0] == self.x.tensor.shape[self.axis]):
             raise OpError(f"multiplier {scale} does not fit axis {self.axis} of x", "multiplier")
         return Tensor(self.dtype, self.x.tensor.shape)
 
@@ -114,9 +128,11 @@ class Requantize(Op, name="requantize"):
 
 
 class QAdd(Op, name="qadd"):
-    """Residual form (a): y = clamp(rne((a - a_zero) * a_scale + (b - b_zero) * b_scale) + zero, lo, hi).
+    """The sum of two quantized tensors, residual form (a).
 
-    `a_scale` is float32(s_a / s_y), `b_scale` likewise; two float32 products and one float32 sum, no fused multiply-add.
+    y = clamp(rne((a - a_zero) * a_scale + (b - b_zero) * b_scale) + zero, lo, hi), where `a_scale`
+    is float32(s_a / s_y), `b_scale` likewise: two float32 products and one float32 sum, without
+    fused multiply-add.
     """
 
     a: Value
@@ -134,6 +150,11 @@ class QAdd(Op, name="qadd"):
         for name, value in (("a", self.a), ("b", self.b)):
             if value.tensor.dtype not in (DType.I8, DType.U8):
                 raise OpError(f"{name} must be i8 or u8, is {value.tensor}", name)
+        for name, zero, x in (("a_zero", self.a_zero, self.a), ("b_zero", self.b_zero, self.b)):
+            low, high = x.tensor.dtype.limits
+            if not low <= zero <= high:
+                raise OpError(f"{zero} is no {x.tensor.dtype}", name)
+        _check_range(self.lo, self.hi, self.dtype)
         return Tensor(self.dtype, broadcast(a=self.a, b=self.b))
 
     def evaluate(self, a: Array, b: Array) -> Array:
@@ -148,7 +169,7 @@ class QAdd(Op, name="qadd"):
 
 
 class Lookup(Op, name="lookup"):
-    """y = table[x + 128] for i8, table[x] for u8: any function of one 8-bit integer, as 256 entries."""
+    """y = table[x + 128] for i8, table[x] for u8: any function of one 8-bit integer."""
 
     x: Value
     table: Value

@@ -1,8 +1,31 @@
 """Reductions and normalizations."""
 
+import math
+
 import numpy as np
 
 from mcc.ir import Array, Dim, Op, OpError, Tensor, Value
+
+from .broadcast import same_dtype
+from .window import lowest
+
+
+def _sum(x: Array, axes: int | tuple[int, ...], *, keepdims: bool) -> Array:
+    """The sum in x's dtype; 16-bit floats are summed in float32 and rounded once."""
+    wide = np.float32 if x.dtype.itemsize == 2 and x.dtype.kind not in "iu" else x.dtype
+    return np.asarray(x.sum(axes, keepdims=keepdims, dtype=wide)).astype(x.dtype)
+
+
+def _mean(x: Array, axes: tuple[int, ...], *, keepdims: bool) -> Array:
+    """The mean over axes; integers truncate towards zero, the mean of nothing is 0 / 0."""
+    count = math.prod(x.shape[axis] for axis in axes)
+    if x.dtype.kind in "iu":
+        total = np.asarray(x.sum(axes, keepdims=keepdims))
+        wide = max(count, 1)
+        return np.asarray(np.sign(total) * (np.abs(total) // wide)).astype(x.dtype)
+    wide_type = np.float32 if x.dtype.itemsize == 2 else x.dtype
+    total = np.asarray(x.sum(axes, keepdims=keepdims, dtype=wide_type))
+    return np.asarray(total / total.dtype.type(count)).astype(x.dtype)
 
 
 class Reduce(Op):
@@ -14,6 +37,8 @@ class Reduce(Op):
 
     def infer(self) -> Tensor:
         x = self.x.tensor
+        if not x.dtype.is_number:
+            raise OpError(f"x must be a tensor of numbers, is {x}", "x")
         if list(self.axes) != sorted(set(self.axes)) or any(not 0 <= a < x.rank for a in self.axes):
             raise OpError(f"axes {list(self.axes)} do not fit rank {x.rank}", "axes")
         shape: list[Dim] = []
@@ -26,24 +51,25 @@ class Reduce(Op):
 
 
 class ReduceMean(Reduce, name="reduce_mean"):
-    """The mean over `axes`."""
+    """The mean over `axes`; integers truncate towards zero."""
 
     def evaluate(self, x: Array) -> Array:
-        return x.mean(self.axes, keepdims=self.keepdims, dtype=x.dtype)
+        return _mean(x, self.axes, keepdims=self.keepdims)
 
 
 class ReduceSum(Reduce, name="reduce_sum"):
-    """The sum over `axes`."""
+    """The sum over `axes`; integers wrap."""
 
     def evaluate(self, x: Array) -> Array:
-        return x.sum(self.axes, keepdims=self.keepdims, dtype=x.dtype)
+        return _sum(x, self.axes, keepdims=self.keepdims)
 
 
 class ReduceMax(Reduce, name="reduce_max"):
-    """The largest element over `axes`."""
+    """The largest element over `axes`; of no elements, the dtype's smallest value. NaN wins."""
 
     def evaluate(self, x: Array) -> Array:
-        return x.max(self.axes, keepdims=self.keepdims)
+        smallest = lowest(self.x.tensor.dtype)
+        return np.asarray(np.max(x, self.axes, keepdims=self.keepdims, initial=smallest))
 
 
 class Softmax(Op, name="softmax"):
@@ -60,12 +86,15 @@ class Softmax(Op, name="softmax"):
         return self.x.tensor
 
     def evaluate(self, x: Array) -> Array:
-        powers = np.exp(x - x.max(self.axis, keepdims=True))
-        return powers / powers.sum(self.axis, keepdims=True)
+        powers = np.exp(x - np.max(x, self.axis, keepdims=True, initial=-np.inf))
+        return np.asarray(powers / _sum(powers, self.axis, keepdims=True))
 
 
 class BatchNorm(Op, name="batch_norm"):
-    """y = (x - mean) / sqrt(var + epsilon) * scale + bias, per channel; x is [N, C, ...], the others [C]."""
+    """y = (x - mean) / sqrt(var + epsilon) * scale + bias, per channel.
+
+    x is [N, C, ...], the others [C].
+    """
 
     x: Value
     scale: Value
@@ -78,16 +107,20 @@ class BatchNorm(Op, name="batch_norm"):
         x = self.x.tensor
         if x.rank < 2:
             raise OpError(f"x is {x}, rank 2 at least is needed", "x")
-        for name in ("scale", "bias", "mean", "var"):
-            value = self.__dict__[name]
-            if isinstance(value, Value) and value.tensor.shape != x.shape[1:2]:
-                raise OpError(f"{name} is {value.tensor}, x has {x.shape[1]} channels", name)
+        if not x.dtype.is_float:
+            raise OpError(f"x must be a float tensor, is {x}", "x")
+        vector = Tensor(x.dtype, x.shape[1:2])
+        sides = {"scale": self.scale, "bias": self.bias, "mean": self.mean, "var": self.var}
+        for name, value in sides.items():
+            if value.tensor != vector:
+                raise OpError(f"{name} is {value.tensor}, expected {vector}", name)
         return x
 
     def evaluate(self, x: Array, scale: Array, bias: Array, mean: Array, var: Array) -> Array:
         column = (1, -1) + (1,) * (x.ndim - 2)
         factor = scale / np.sqrt(var + var.dtype.type(self.epsilon))
-        return (x - mean.reshape(column)) * factor.reshape(column) + bias.reshape(column)
+        y = (x - mean.reshape(column)) * factor.reshape(column) + bias.reshape(column)
+        return np.asarray(y)
 
 
 class LayerNorm(Op, name="layer_norm"):
@@ -100,13 +133,19 @@ class LayerNorm(Op, name="layer_norm"):
     epsilon: float = 1e-5
 
     def infer(self) -> Tensor:
-        if not 0 <= self.axis < self.x.tensor.rank:
-            raise OpError(f"axis {self.axis} is outside rank {self.x.tensor.rank}", "axis")
-        return self.x.tensor
+        x = self.x.tensor
+        if not 0 <= self.axis < x.rank:
+            raise OpError(f"axis {self.axis} is outside rank {x.rank}", "axis")
+        if not x.dtype.is_float:
+            raise OpError(f"x must be a float tensor, is {x}", "x")
+        for name, value in (("scale", self.scale), ("bias", self.bias)):
+            if value is not None and same_dtype(x=self.x, **{name: value}) != x:
+                raise OpError(f"{name} {value.tensor} makes x {x} larger", name)
+        return x
 
     def evaluate(self, x: Array, scale: Array, bias: Array | None) -> Array:
         axes = tuple(range(self.axis, x.ndim))
-        centred = x - x.mean(axes, keepdims=True, dtype=x.dtype)
-        variance = (centred * centred).mean(axes, keepdims=True, dtype=x.dtype)
+        centred = x - _mean(x, axes, keepdims=True)
+        variance = _mean(centred * centred, axes, keepdims=True)
         y = centred / np.sqrt(variance + x.dtype.type(self.epsilon)) * scale
-        return y if bias is None else y + bias
+        return np.asarray(y if bias is None else y + bias)

@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from mcc.ir import Array, Dim, DType, Op, OpError, Tensor, Value
+from mcc.ir import Array, Dim, DType, Op, OpError, Tensor, UserError, Value
 
 from .broadcast import broadcast
 
@@ -18,6 +18,8 @@ class Reshape(Op, name="reshape"):
 
     def infer(self) -> Tensor:
         x = self.x.tensor
+        if min(self.shape, default=0) < 0:
+            raise OpError(f"shape {list(self.shape)} has a negative dimension", "shape")
         if math.prod(self.shape) != x.size:
             raise OpError(
                 f"x {x} has {x.size} elements, shape {list(self.shape)} another number", "shape"
@@ -66,7 +68,10 @@ class Concat(Op, name="concat"):
                 raise OpError(
                     f"{first} and {other} do not concatenate along axis {self.axis}", "xs"
                 )
-            total += other.dims[self.axis]
+            size = other.shape[self.axis]
+            if not isinstance(size, int):
+                raise OpError(f"axis {self.axis} of {other} must be an integer", "xs")
+            total += size
         shape: list[Dim] = list(first.shape)
         shape[self.axis] = total
         return Tensor(first.dtype, tuple(shape))
@@ -78,7 +83,8 @@ class Concat(Op, name="concat"):
 class Slice(Op, name="slice"):
     """x[starts:stops:steps] on every axis; starts and stops are normalized, steps may be negative.
 
-    A negative step runs from `start` down to, and not including, `stop`, which is -1 for «to the first element».
+    A negative step runs from `start` down to, and not including, `stop`, which is -1 for «to the
+    first element».
     """
 
     x: Value
@@ -93,16 +99,19 @@ class Slice(Op, name="slice"):
             raise OpError(f"starts, stops and steps need {x.rank} numbers each", "starts")
         if 0 in steps:
             raise OpError("a step must not be 0", "steps")
-        shape = tuple(
-            len(range(start, stop, step))
-            for start, stop, step in zip(self.starts, self.stops, steps, strict=True)
-        )
-        return Tensor(x.dtype, shape)
+        shape: list[int] = []
+        for size, start, stop, step in zip(x.dims, self.starts, self.stops, steps, strict=True):
+            picked = range(start, stop, step)
+            if picked and not (0 <= picked[0] < size and 0 <= picked[-1] < size):
+                raise OpError(f"{start}:{stop}:{step} runs out of a dimension of {size}", "starts")
+            shape.append(len(picked))
+        return Tensor(x.dtype, tuple(shape))
 
     def evaluate(self, x: Array) -> Array:
         steps = self.steps or (1,) * x.ndim
         index = tuple(
-            slice(start, None if step < 0 and stop < 0 else stop, step)
+            # numpy reads a stop of -1 as the last element, and an empty range may be any.
+            slice(start, None if stop < 0 else stop, step) if range(start, stop, step) else slice(0)
             for start, stop, step in zip(self.starts, self.stops, steps, strict=True)
         )
         return np.ascontiguousarray(x[index])
@@ -124,6 +133,14 @@ class Gather(Op, name="gather"):
         return Tensor(x.dtype, x.shape[: self.axis] + indices.shape + x.shape[self.axis + 1 :])
 
     def evaluate(self, x: Array, indices: Array) -> Array:
+        size = x.shape[self.axis]
+        outside = indices[(indices < -size) | (indices >= size)]
+        if outside.size:
+            raise UserError(
+                f"gather reads index {outside.flat[0]} of an axis of {size}",
+                where=", ".join(self.nodes) or repr(self),
+                remedy="the indices come from the model or from its inputs: check those",
+            )
         return np.take(x, indices, self.axis)
 
 
@@ -134,6 +151,8 @@ class Expand(Op, name="expand"):
     shape: tuple[int, ...]
 
     def infer(self) -> Tensor:
+        if min(self.shape, default=0) < 0:
+            raise OpError(f"shape {list(self.shape)} has a negative dimension", "shape")
         target = Value(Tensor(self.x.tensor.dtype, self.shape))
         return Tensor(self.x.tensor.dtype, broadcast(x=self.x, shape=target))
 
@@ -142,7 +161,10 @@ class Expand(Op, name="expand"):
 
 
 class Pad(Op, name="pad"):
-    """x with `pads` (begin of every axis, then end of every axis; negative ones crop) and `value` in the border."""
+    """x with a border of `value`, or one that `mode` takes from x.
+
+    `pads` counts the begin of every axis, then the end of every axis; negative ones crop.
+    """
 
     x: Value
     pads: tuple[int, ...]
@@ -153,9 +175,18 @@ class Pad(Op, name="pad"):
         x = self.x.tensor
         if len(self.pads) != 2 * x.rank:
             raise OpError(f"pads has {len(self.pads)} numbers, {2 * x.rank} are needed", "pads")
-        dims = [d + self.pads[i] + self.pads[x.rank + i] for i, d in enumerate(x.dims)]
-        if min(dims, default=0) < 0:
-            raise OpError("pads crop more than there is", "pads")
+        if x.dtype in (DType.STRING, DType.B1):
+            raise OpError(f"x must be a tensor of numbers or i1, is {x}", "x")
+        dims: list[int] = []
+        for size, before, after in zip(
+            x.dims, self.pads[: x.rank], self.pads[x.rank :], strict=True
+        ):
+            left = size + min(before, 0) + min(after, 0)
+            if left < 0:
+                raise OpError(f"pads crop more than the {size} elements there are", "pads")
+            if self.mode != "constant" and left == 0 and max(before, after) > 0:
+                raise OpError(f"mode {self.mode} has nothing to take the border from", "pads")
+            dims.append(size + before + after)
         return Tensor(x.dtype, tuple(dims))
 
     def evaluate(self, x: Array) -> Array:
@@ -166,5 +197,6 @@ class Pad(Op, name="pad"):
         )
         widths = [(max(0, before), max(0, after)) for before, after in pairs]
         if self.mode == "constant":
-            return np.pad(x[crop], widths, constant_values=x.dtype.type(self.value))
+            border = np.asarray(self.value).astype(x.dtype)
+            return np.pad(x[crop], widths, constant_values=border)
         return np.pad(x[crop], widths, mode=self.mode)

@@ -6,13 +6,17 @@ import numpy as np
 
 from mcc.ir import Array, DType, Op, OpError, Tensor, Value
 
+from .erf import erf
+
 
 class Unary(Op):
-    """Base: one operand, same type out."""
+    """Base: one operand of numbers, same type out."""
 
     x: Value
 
     def infer(self) -> Tensor:
+        if not self.x.tensor.dtype.is_number:
+            raise OpError(f"x must be a tensor of numbers, is {self.x.tensor}", "x")
         return self.x.tensor
 
 
@@ -26,21 +30,28 @@ class FloatUnary(Unary):
 
 
 class Neg(Unary, name="neg"):
-    """y = -x."""
+    """y = -x; integers wrap."""
 
     def evaluate(self, x: Array) -> Array:
         return -x
 
 
 class Abs(Unary, name="abs"):
-    """y = |x|."""
+    """y = |x|; integers wrap, so the smallest one stays."""
 
     def evaluate(self, x: Array) -> Array:
         return np.abs(x)
 
 
-class Not(Unary, name="not"):
+class Not(Op, name="not"):
     """y = not x, on i1."""
+
+    x: Value
+
+    def infer(self) -> Tensor:
+        if self.x.tensor.dtype is not DType.I1:
+            raise OpError(f"x must be i1, is {self.x.tensor}", "x")
+        return self.x.tensor
 
     def evaluate(self, x: Array) -> Array:
         return ~x
@@ -82,18 +93,19 @@ class Tanh(FloatUnary, name="tanh"):
 
 
 class Sigmoid(FloatUnary, name="sigmoid"):
-    """y = 1 / (1 + e^-x), without overflow on either side."""
+    """y = 1 / (1 + e^-x), rounded once from float64, without overflow or cancellation."""
 
     def evaluate(self, x: Array) -> Array:
         wide = x.astype(np.float64)
-        return (0.5 * (np.tanh(0.5 * wide) + 1.0)).astype(x.dtype)
+        power = np.exp(-np.abs(wide))  # at most 1: both branches keep their relative precision
+        return (np.where(wide >= 0, 1.0, power) / (1.0 + power)).astype(x.dtype)
 
 
 class Erf(FloatUnary, name="erf"):
-    """y = erf x, the Gauss error function."""
+    """y = erf x, the Gauss error function, rounded once from float64."""
 
     def evaluate(self, x: Array) -> Array:
-        return _erf(x.astype(np.float64)).astype(x.dtype)
+        return erf(x.astype(np.float64)).astype(x.dtype)
 
 
 class Relu(Unary, name="relu"):
@@ -123,29 +135,40 @@ class Clip(Unary, name="clip"):
 
 
 class Cast(Op, name="cast"):
-    """Convert to another dtype: float to integer truncates, to i1 is `x != 0`."""
+    """Convert to another dtype.
+
+    Float to integer truncates (beyond the integer's range the result is not defined, as in ONNX),
+    integers wrap, to i1 is `x != 0`.
+    """
 
     x: Value
     to: DType
 
     def infer(self) -> Tensor:
+        for name, dtype in (("x", self.x.tensor.dtype), ("to", self.to)):
+            if dtype in (DType.STRING, DType.B1):
+                raise OpError(f"a cast from or to {dtype} is not defined", name)
         return Tensor(self.to, self.x.tensor.shape)
 
     def evaluate(self, x: Array) -> Array:
+        small = (DType.I4, DType.U4)
+        if self.to in small and self.x.tensor.dtype.is_float:
+            x = np.trunc(x)  # ml_dtypes rounds
         return x.astype(self.to.numpy)
 
 
 def clamp(x: Array, lo: float, hi: float) -> Array:
     """Clip to [lo, hi] in x's own dtype; infinite bounds do nothing."""
+    dtype = DType.of(x)
+    if dtype.is_integer:
+        least, most = dtype.limits
+        if lo > least:
+            x = np.maximum(x, x.dtype.type(math.ceil(min(lo, most))))
+        if hi < most:
+            x = np.minimum(x, x.dtype.type(math.floor(max(hi, least))))
+        return x
     if lo > -math.inf:
         x = np.maximum(x, x.dtype.type(lo))
     if hi < math.inf:
         x = np.minimum(x, x.dtype.type(hi))
     return x
-
-
-_math_erf = np.frompyfunc(math.erf, 1, 1)
-
-
-def _erf(x: Array) -> Array:
-    return np.asarray(_math_erf(x), np.float64)

@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from mcc.ir import Array, OpError
+from mcc.ir import Array, DType, OpError
 
 Layout = Literal["nchw", "nhwc"]
 """Where the channels stand: second (`nchw`, whatever the rank) or last (`nhwc`)."""
@@ -23,12 +23,14 @@ def spatial_axes(layout: str, rank: int) -> tuple[int, ...]:
 def output_extent(
     size: int, kernel: int, stride: int, before: int, after: int, dilation: int, ceil: bool = False
 ) -> int:
-    """Windows along one axis (ONNX operator specification, MaxPool): a window that starts in the end padding is dropped."""
-    room = size + before + after - (dilation * (kernel - 1) + 1)
+    """Windows along one axis (ONNX operator specification, MaxPool).
+
+    With `ceil`, a last window may hang over the end; one that starts in the end padding is dropped.
+    """
+    span = dilation * (kernel - 1) + 1
+    room = size + before + after - span
     if room < 0:
-        raise OpError(
-            f"a window of {dilation * (kernel - 1) + 1} does not fit into {size}+{before}+{after}"
-        )
+        raise OpError(f"a window of {span} does not fit into {size}+{before}+{after}")
     steps = -(-room // stride) if ceil else room // stride
     if ceil and steps * stride >= size + before:
         steps -= 1
@@ -38,17 +40,18 @@ def output_extent(
 def defaults(
     rank: int, strides: Sequence[int], pads: Sequence[int], dilations: Sequence[int]
 ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """Empty lists mean stride 1, no padding, dilation 1; lengths are checked against the spatial rank."""
+    """Empty lists mean stride 1, no padding, dilation 1; the spatial rank gives the lengths."""
     filled = (
         tuple(strides) or (1,) * rank,
         tuple(pads) or (0,) * (2 * rank),
         tuple(dilations) or (1,) * rank,
     )
-    for name, value, wanted in zip(
-        ("strides", "pads", "dilations"), filled, (rank, 2 * rank, rank), strict=True
-    ):
-        if len(value) != wanted:
-            raise OpError(f"{name} has {len(value)} numbers, {wanted} are needed", name)
+    rules = (("strides", rank, 1), ("pads", 2 * rank, 0), ("dilations", rank, 1))
+    for (name, length, least), value in zip(rules, filled, strict=True):
+        if len(value) != length:
+            raise OpError(f"{name} has {len(value)} numbers, {length} are needed", name)
+        if min(value, default=least) < least:
+            raise OpError(f"{name} {list(value)} must not be below {least}", name)
     return filled
 
 
@@ -59,7 +62,7 @@ def windows(
     pads: Sequence[int],
     dilations: Sequence[int],
     out: Sequence[int],
-    fill: object,
+    fill: float,
 ) -> Array:
     """A view [N, C, *out, *kernel] of the windows of x [N, C, *spatial], padded with `fill`."""
     rank = len(kernel)
@@ -67,15 +70,16 @@ def windows(
     after = [max(0, needed[i] - x.shape[2 + i] - pads[i]) for i in range(rank)]
     if any(pads[:rank]) or any(after):
         widths = [(0, 0), (0, 0), *((pads[i], after[i]) for i in range(rank))]
-        x = np.pad(x, widths, constant_values=fill)  # type: ignore[call-overload]
+        x = np.pad(x, widths, constant_values=np.asarray(fill).astype(x.dtype))
     step = x.strides
-    shape = (*x.shape[:2], *out, *kernel)
-    byte_steps = (
-        *step[:2],
-        *(step[2 + i] * strides[i] for i in range(rank)),
-        *(step[2 + i] * dilations[i] for i in range(rank)),
+    along_out = tuple(step[2 + i] * strides[i] for i in range(rank))
+    along_kernel = tuple(step[2 + i] * dilations[i] for i in range(rank))
+    return np.lib.stride_tricks.as_strided(
+        x,
+        (*x.shape[:2], *out, *kernel),
+        (*step[:2], *along_out, *along_kernel),
+        writeable=False,
     )
-    return np.lib.stride_tricks.as_strided(x, shape, byte_steps, writeable=False)
 
 
 def to_nchw(x: Array, layout: str) -> Array:
@@ -86,3 +90,8 @@ def to_nchw(x: Array, layout: str) -> Array:
 def from_nchw(y: Array, layout: str) -> Array:
     """The inverse of `to_nchw`."""
     return y if layout == "nchw" else np.moveaxis(y, 1, -1)
+
+
+def lowest(dtype: DType) -> float:
+    """The value that no maximum prefers."""
+    return float("-inf") if dtype.is_float else dtype.limits[0]
