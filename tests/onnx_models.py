@@ -30,9 +30,7 @@ def model_of(
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10 if opset > 18 else 8)
     model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     for output in model.graph.output:
-        if not output.HasField(
-            "type"
-        ):  # onnx has no rule for some operators that it defines by others
+        if output.type.WhichOneof("value") is None:  # onnx has no rule for some operators
             output.type.CopyFrom(model.graph.input[0].type)
     return model
 
@@ -53,7 +51,7 @@ def one_node(
     order: Sequence[str] | None = None,
     attributes: Mapping[str, Any] | None = None,
 ) -> onnx.ModelProto:
-    """One node on the inputs, then the weights; or on what `order` names, the empty name for none."""
+    """One node on the inputs, then the weights; or on what `order` names, empty for none."""
     names = [f"y{number}" for number in range(outputs)]
     given = list(order if order is not None else [*inputs, *(weights or {})])
     node = helper.make_node(op_type, given, names, "the_node", **(attributes or {}))

@@ -17,11 +17,11 @@ def inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     if model.functions:
         model = _named_after_callers(model, inliner.inline_local_functions(model, True))
-        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     opset = opset_of(model)
     while called := [node for node in model.graph.node if _is_call(node, opset)]:
         for node in called:
             _state_defaults(node, opset)
+        _write_types(model)
         names = sorted({("", node.op_type) for node in called})
         inlined = inliner.inline_selected_functions(model, names, False, True)
         model = _named_after_callers(model, inlined)
@@ -30,7 +30,6 @@ def inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
             for node in inlined.graph.node
         ):
             return model  # a body that onnx does not give out; the operator will be refused
-        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     return model
 
 
@@ -45,6 +44,15 @@ def _state_defaults(node: onnx.NodeProto, opset: int) -> None:
     for name, value in defaults(node.op_type, opset).items():
         if name not in stated:
             node.attribute.add().CopyFrom(value)
+
+
+def _write_types(model: onnx.ModelProto) -> None:
+    """Write out all types, those of weights too: some bodies depend on them."""
+    del model.graph.value_info[:]
+    model.CopyFrom(onnx.shape_inference.infer_shapes(model, data_prop=True))
+    for tensor in model.graph.initializer:
+        info = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        model.graph.value_info.append(info)
 
 
 def _named_after_callers(before: onnx.ModelProto, after: onnx.ModelProto) -> onnx.ModelProto:

@@ -77,7 +77,9 @@ def _import_node(
         results = _folded(_call(operator, node, fresh))
     else:
         results = _call(operator, node, given)
-        _attach(results, region, node.name)
+        # A constant (the result of Shape, say) waits until an op reads it.
+        computed = [value for value in results if not isinstance(value.op, Constant)]
+        _attach(computed, region, node.name)
     named = {name: value for name, value in zip(node.outputs, results, strict=False) if name}
     for name, value in named.items():
         value.name = value.name or name

@@ -37,7 +37,7 @@ def load(source: Source, *, shapes: Mapping[str, Sequence[int]] | None = None) -
     model, where = read_model(source)
     original = opset_of(model)
     notes: list[str] = []
-    refuse_unknown(model, where, only_unheard_of=True)
+    refuse_unknown(model, where, original, only_unheard_of=True)
     check(model, where)
     model = convert(model, notes)
     batch = fix_shapes(model, shapes or {}, where)
@@ -47,7 +47,7 @@ def load(source: Source, *, shapes: Mapping[str, Sequence[int]] | None = None) -
         notes.append(f"the batch {batch!r} is symbolic; compiled for {size}")
     model = _infer_shapes(model, where)
     model = inline_functions(model)
-    refuse_unknown(model, where)
+    refuse_unknown(model, where, original)
     module = build(read_graph(model, opset_of(model), graph_inputs(model), where), where)
     module.meta |= {
         "source": Path(where).name,
@@ -68,6 +68,8 @@ def _infer_shapes(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     It finds contradictions, and functions need the types.
     """
     del model.graph.value_info[:]
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")  # it may speak of another batch
     try:
         return onnx.shape_inference.infer_shapes(
             model, check_type=True, strict_mode=True, data_prop=True

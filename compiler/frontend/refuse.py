@@ -10,9 +10,12 @@ from .schemas import exists, has_body, is_standard, newest_opset
 from .source import opset_of
 
 
-def refuse_unknown(model: onnx.ModelProto, where: str, *, only_unheard_of: bool = False) -> None:
+def refuse_unknown(
+    model: onnx.ModelProto, where: str, original: int, *, only_unheard_of: bool = False
+) -> None:
     """Raise a `UserError` that lists every operator of the model that cannot be imported.
 
+    It names the `original` opset, not the one that the model was converted to.
     With `only_unheard_of`, nothing is refused unless onnx itself has no schema for some operator
     (its checker and converter would stop there with less to say).
     """
@@ -30,10 +33,11 @@ def refuse_unknown(model: onnx.ModelProto, where: str, *, only_unheard_of: bool 
     if not unknown:
         return
     versions = {imported.domain: imported.version for imported in model.opset_import}
+    versions |= {"": original, "ai.onnx": original}
     nodes: dict[str, list[str]] = {}
     for node in unknown:
         domain = "" if is_standard(node.domain) else f"{node.domain}::"
-        version = versions.get(node.domain, opset)
+        version = versions.get(node.domain, "?")
         nodes.setdefault(f"{domain}{node.op_type} (opset {version})", []).append(node_name(node))
     lines = [f"{name}: {_listed(where_used)}" for name, where_used in sorted(nodes.items())]
     count = len(lines)

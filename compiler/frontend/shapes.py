@@ -62,9 +62,8 @@ def _match(
 ) -> None:
     """Hold a given shape against the declared one, and learn what its symbols stand for."""
     declared = _dims(info)
-    known = info.type.tensor_type.HasField("shape")
-    fits = not known or len(declared) == len(shape)
-    if known and fits:
+    fits = len(declared) == len(shape)
+    if fits:
         for axis, (dim, size) in enumerate(zip(declared, shape, strict=True)):
             if isinstance(dim, int):
                 fits = fits and size == dim
@@ -100,8 +99,6 @@ def _fill(
         raise UserError(f"input {info.name!r} is no tensor", where=where)
     if given is not None:
         shape: list[int | str] = list(given)
-    elif not tensor.HasField("shape"):
-        raise _unknown(info, "has no declared shape", where)
     else:
         shape = _dims(info)
         if shape and isinstance(shape[0], str) and _MADE_UP.fullmatch(shape[0]):
@@ -110,22 +107,21 @@ def _fill(
             if isinstance(dim, str) and dim and (dim in sizes or dim == batch):
                 shape[axis] = sizes.get(dim, 1)
     if any(isinstance(dim, str) for dim in shape):
-        raise _unknown(info, f"has the shape {_shown(shape)}, which is not fixed", where)
+        raise _unknown(info, shape, where)
     tensor.ClearField("shape")
     for dim in shape:
         tensor.shape.dim.add().dim_value = int(dim)
 
 
-def _unknown(info: onnx.ValueInfoProto, what: str, where: str) -> UserError:
-    dims = _dims(info)
+def _unknown(info: onnx.ValueInfoProto, dims: Sequence[int | str], where: str) -> UserError:
+    """The complaint about dimensions that are still symbols, with an example of what to say."""
     example = [
         str(dim) if isinstance(dim, int) else "32" if axis else "1" for axis, dim in enumerate(dims)
     ]
-    shown = "x".join(example or ["1", "3", "32", "32"])
     return UserError(
-        f"input {info.name!r} {what}",
+        f"input {info.name!r} has the shape {_shown(dims)}, which is not fixed",
         where=where,
-        remedy=f"say which sizes to compile for, as in --shape {info.name}={shown}",
+        remedy=f"say which sizes to compile for, as in --shape {info.name}={'x'.join(example)}",
     )
 
 
