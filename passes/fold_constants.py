@@ -12,6 +12,7 @@ from mcc.ir import (
     Op,
     Rule,
     Tensor,
+    UserError,
     Value,
     Yield,
     constant,
@@ -62,7 +63,7 @@ def fold_op(op: Op, limit: int, quantize: bool) -> Value | tuple[Value, ...] | B
         return Because(f"the result has {after} bytes, its operands {before}, the limit is {limit}")
     try:
         arrays = _evaluate(op)
-    except (ArithmeticError, IndexError, ValueError) as error:
+    except (ArithmeticError, IndexError, UserError, ValueError) as error:
         return Because(f"its evaluation fails: {error}")
     folded = tuple(
         constant(np.asarray(array, value.tensor.dtype.numpy), value.name).result
