@@ -66,8 +66,10 @@ class Value:
 
     def like(self, other: "Value") -> "Value":
         """Take over the name and notes of `other`, where this value has none; returns itself."""
-        self.name = self.name or other.name
-        self.axes = self.axes if self.axes is not None else other.axes
+        if not self.name:
+            # The axes relate to the tensor of that name: a value with its own name has its own.
+            self.name = other.name
+            self.axes = self.axes if self.axes is not None else other.axes
         self.quant = self.quant or other.quant
         return self
 
