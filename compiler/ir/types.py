@@ -81,8 +81,8 @@ class DType(enum.Enum):
 
     @property
     def is_number(self) -> bool:
-        """Whether arithmetic is defined on it."""
-        return self.is_float or self.is_integer
+        """Whether arithmetic is defined on it; 4-bit integers are only stored and multiplied."""
+        return self.is_float or (self.is_integer and self not in (DType.I4, DType.U4))
 
 
 _FLOATS = {DType.F64, DType.F32, DType.F16, DType.BF16}

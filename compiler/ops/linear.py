@@ -23,10 +23,10 @@ from .window import (
 def product_dtype(x: Value, w: Value) -> DType:
     """The dtype of a sum of products: floats keep theirs, 8-bit integers accumulate in i32."""
     left, right = x.tensor.dtype, w.tensor.dtype
-    for name, dtype in (("x", left), ("w", right)):
-        if not dtype.is_number:
-            raise OpError(f"{name} must be a tensor of numbers, is {dtype}", name)
     small = (DType.I8, DType.U8, DType.I4, DType.U4)
+    for name, dtype in (("x", left), ("w", right)):
+        if not dtype.is_number and dtype not in small:
+            raise OpError(f"{name} must be a tensor of numbers, is {dtype}", name)
     if left in small and right in small:
         return DType.I32
     if left is not right:

@@ -123,6 +123,9 @@ class SumPool(Pool, name="sum_pool"):
     def infer(self) -> Tensor:
         if self.x.tensor.dtype not in (DType.I8, DType.U8):
             raise OpError(f"x must be i8 or u8, is {self.x.tensor}", "x")
+        low, high = self.x.tensor.dtype.limits
+        if not low <= self.zero <= high:
+            raise OpError(f"{self.zero} is no {self.x.tensor.dtype}", "zero")
         return self.pooled(DType.I32)
 
     def evaluate(self, x: Array) -> Array:

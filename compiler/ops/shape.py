@@ -43,7 +43,7 @@ class Transpose(Op, name="transpose"):
         return Tensor(x.dtype, tuple(x.shape[axis] for axis in self.perm))
 
     def evaluate(self, x: Array) -> Array:
-        return np.ascontiguousarray(x.transpose(self.perm))
+        return x.transpose(self.perm).copy()
 
 
 class Concat(Op, name="concat"):
@@ -62,9 +62,11 @@ class Concat(Op, name="concat"):
         for value in self.xs:
             other = value.tensor
             rest = [dim for i, dim in enumerate(other.shape) if i != self.axis]
-            if other.dtype is not first.dtype or rest != [
-                dim for i, dim in enumerate(first.shape) if i != self.axis
-            ]:
+            if (
+                other.rank != first.rank
+                or other.dtype is not first.dtype
+                or rest != [dim for i, dim in enumerate(first.shape) if i != self.axis]
+            ):
                 raise OpError(
                     f"{first} and {other} do not concatenate along axis {self.axis}", "xs"
                 )
@@ -114,7 +116,7 @@ class Slice(Op, name="slice"):
             slice(start, None if stop < 0 else stop, step) if range(start, stop, step) else slice(0)
             for start, stop, step in zip(self.starts, self.stops, steps, strict=True)
         )
-        return np.ascontiguousarray(x[index])
+        return x[index].copy()
 
 
 class Gather(Op, name="gather"):
@@ -157,7 +159,7 @@ class Expand(Op, name="expand"):
         return Tensor(self.x.tensor.dtype, broadcast(x=self.x, shape=target))
 
     def evaluate(self, x: Array) -> Array:
-        return np.ascontiguousarray(np.broadcast_to(x, np.broadcast_shapes(x.shape, self.shape)))
+        return np.broadcast_to(x, np.broadcast_shapes(x.shape, self.shape)).copy()
 
 
 class Pad(Op, name="pad"):
@@ -190,6 +192,8 @@ class Pad(Op, name="pad"):
         return Tensor(x.dtype, tuple(dims))
 
     def evaluate(self, x: Array) -> Array:
+        if x.ndim == 0:
+            return x
         pairs = [(self.pads[i], self.pads[x.ndim + i]) for i in range(x.ndim)]
         crop = tuple(
             slice(max(0, -before), size - max(0, -after))
