@@ -53,7 +53,7 @@ def one_node(
 ) -> onnx.ModelProto:
     """One node on the inputs, then the weights; or on what `order` names, empty for none."""
     names = [f"y{number}" for number in range(outputs)]
-    given = list(order if order is not None else [*inputs, *(weights or {})])
+    given = [*inputs, *(weights or {})] if order is None else order
     node = helper.make_node(op_type, given, names, "the_node", **(attributes or {}))
     return model_of([node], inputs, names, weights, opset)
 

@@ -282,7 +282,7 @@ def test_gemm(
     feeds = {"a": a} if constant_weights else {"a": a, "b": b}
     if constant_weights:
         weights = {"b": b, **weights}
-    flags = {"transA": int(trans_a), "transB": int(trans_b)}
+    flags: dict[str, Any] = {"transA": int(trans_a), "transB": int(trans_b)}
     check_node("Gemm", feeds, weights, alpha=alpha, beta=beta, **flags)
 
 
@@ -343,7 +343,7 @@ def test_pad_along_axes_and_cropping() -> None:
         (18, ints(5, 1), {"axis": 1}, 2),
     ],
 )
-def test_split(opset: int, parts: Array | None, attributes: dict[str, int], outputs: int) -> None:
+def test_split(opset: int, parts: Array | None, attributes: dict[str, Any], outputs: int) -> None:
     weights = {} if parts is None else {"split": parts}
     check_node(
         "Split",
@@ -377,7 +377,8 @@ def test_squeeze_and_unsqueeze() -> None:
 
 @pytest.mark.parametrize("perm", [None, (1, 0, 2), (2, 0, 1)])
 def test_transpose(perm: tuple[int, ...] | None) -> None:
-    check_node("Transpose", {"x": X}, **({} if perm is None else {"perm": perm}))
+    attributes: dict[str, Any] = {} if perm is None else {"perm": perm}
+    check_node("Transpose", {"x": X}, **attributes)
 
 
 @pytest.mark.parametrize("axis", [0, 1, -1])
@@ -448,7 +449,7 @@ def test_quantize_and_dequantize(dtype: type[np.generic], axis: int | None) -> N
     scale = np.abs(floats(*shape, seed=3)) + np.float32(0.1)
     zero = np.random.default_rng(1).integers(0, 99, shape).astype(dtype)
     parameters: dict[str, Array] = {"s": np.asarray(scale, np.float32), "z": np.asarray(zero)}
-    attributes = {} if axis is None else {"axis": axis}
+    attributes: dict[str, Any] = {} if axis is None else {"axis": axis}
     check_node("QuantizeLinear", {"x": x}, parameters, **attributes)
     q = np.random.default_rng(2).integers(0, 127, x.shape).astype(dtype)
     check_node("DequantizeLinear", {"x": q}, parameters, **attributes)
@@ -457,7 +458,7 @@ def test_quantize_and_dequantize(dtype: type[np.generic], axis: int | None) -> N
 def test_quantize_without_a_zero_point() -> None:
     check_node("QuantizeLinear", {"x": X * 40}, {"s": np.asarray(0.7, np.float32)})
     biases = np.arange(-6, 6, dtype=np.int32)
-    check_node("DequantizeLinear", {"x": biases}, {"s": np.float32([0.25])})
+    check_node("DequantizeLinear", {"x": biases}, {"s": np.asarray([0.25], np.float32)})
 
 
 def test_integer_convolution_and_matrix_product() -> None:
@@ -479,7 +480,7 @@ def test_qlinear_operators() -> None:
         "xs": scale,
         "xz": zero,
         "w": w,
-        "ws": np.float32([0.5, 0.25, 0.125, 1.0]),
+        "ws": np.asarray([0.5, 0.25, 0.125, 1.0], np.float32),
         "wz": np.zeros(4, np.int8),
         "ys": np.asarray(64.0, np.float32),
         "yz": np.asarray(100, np.uint8),
@@ -487,6 +488,11 @@ def test_qlinear_operators() -> None:
     }
     check_node("QLinearConv", {"x": x}, weights)
     a = rng.integers(0, 255, (3, 18)).astype(np.uint8)
-    b = {"b": w.reshape(4, 18).T.copy(), "bs": scale, "bz": np.asarray(0, np.int8)}
-    product = {"as": scale, "az": zero} | b | {"ys": weights["ys"], "yz": weights["yz"]}
+    b: dict[str, Array] = {
+        "b": w.reshape(4, 18).T.copy(),
+        "bs": scale,
+        "bz": np.asarray(0, np.int8),
+    }
+    product: dict[str, Array] = {"as": scale, "az": zero, **b}
+    product |= {"ys": weights["ys"], "yz": weights["yz"]}
     check_node("QLinearMatMul", {"a": a}, product)

@@ -1,0 +1,370 @@
+"""What the exporter writes: onnxruntime computes the same, and it reads back as it was."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+from onnx_models import Array, floats, ints, model_of
+from reference import onnxruntime_outputs
+
+import mcc.ops as ops
+from mcc.backends.onnx import export
+from mcc.frontend import load
+from mcc.ir import (
+    DType,
+    Module,
+    Op,
+    Region,
+    Tensor,
+    UserError,
+    Value,
+    Yield,
+    constant,
+    evaluate,
+    verify,
+)
+
+
+class Build:
+    """A module with the inputs `x`, `z`, ... of the arrays given."""
+
+    def __init__(self, **feeds: Array) -> None:
+        self.feeds = feeds
+        types = [Tensor(DType.of(array), array.shape) for array in feeds.values()]
+        self.region = Region(types, list(feeds))
+
+    @property
+    def x(self) -> Value:
+        return self.region.args[0]
+
+    def weight(self, array: Array, name: str = "w") -> Value:
+        return self.region.append(constant(np.asarray(array), name)).result
+
+    def op(self, op: Op, name: str = "", *nodes: str) -> Value:
+        return self.region.append(op.named(name, nodes)).result
+
+    def module(self, **outputs: Value) -> Module:
+        self.region.append(Yield(tuple(outputs.values())))
+        module = Module("built", self.region, list(outputs))
+        verify(module)
+        return module
+
+
+def round_trip(build: Build, module: Module, *, exact: bool = False) -> onnx.ModelProto:
+    """Export; onnxruntime must agree with the evaluator, and the evaluator on what is read back."""
+    model = export(module)
+    mine = evaluate(module, build.feeds)
+    theirs = onnxruntime_outputs(model.SerializeToString(), build.feeds)
+    again = evaluate(load(model), build.feeds)
+    for (name, array), judged in zip(mine.items(), theirs, strict=True):
+        assert array.dtype == judged.dtype
+        if exact or array.dtype.kind != "f":
+            np.testing.assert_array_equal(judged, array)
+        else:
+            np.testing.assert_allclose(judged, array, rtol=1e-4, atol=1e-5)
+        assert again[name].tobytes() == array.tobytes()
+    return model
+
+
+def op_types(model: onnx.ModelProto) -> list[str]:
+    return [node.op_type for node in model.graph.node]
+
+
+@pytest.mark.parametrize(
+    ("lo", "hi", "ending"),
+    [
+        (-math.inf, math.inf, []),
+        (0.0, math.inf, ["Relu"]),
+        (0.0, 6.0, ["Clip"]),
+        (-math.inf, 0.5, ["Clip"]),
+        (-0.5, math.inf, ["Clip"]),
+    ],
+)
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+def test_a_fused_convolution_is_taken_apart(
+    lo: float, hi: float, ending: list[str], residual: bool, layout: ops.Layout
+) -> None:
+    shape, out = ((1, 4, 6, 5), (1, 6, 6, 5)) if layout == "nchw" else ((1, 6, 5, 4), (1, 6, 5, 6))
+    feeds = {"x": floats(*shape)} | ({"r": floats(*out, seed=3)} if residual else {})
+    build = Build(**feeds)
+    y = build.op(
+        ops.Conv(
+            build.x,
+            build.weight(floats(6, 2, 3, 3, seed=1)),
+            b=build.weight(floats(6, seed=2), "b"),
+            r=build.region.args[1] if residual else None,
+            pads=(1, 1, 1, 1),
+            groups=2,
+            lo=lo,
+            hi=hi,
+            layout=layout,
+        ),
+        "y",
+        "/block/Conv",
+        "/block/Relu",
+    )
+    model = round_trip(build, build.module(y=y))
+    middle = ["Conv"] if layout == "nchw" else ["Transpose", "Conv", "Transpose"]
+    assert op_types(model) == [*middle, *(["Add"] if residual else []), *ending]
+    assert model.graph.node[-1].name == "/block/Conv"
+    assert model.graph.node[-1].doc_string == "from /block/Conv, /block/Relu"
+    assert len({node.name for node in model.graph.node}) == len(model.graph.node)
+
+
+@pytest.mark.parametrize(
+    ("x", "w", "bias", "residual", "expected"),
+    [
+        ((2, 4), (4, 3), True, False, ["Gemm", "Relu"]),
+        ((2, 4), (4, 3), True, True, ["Gemm", "Add", "Relu"]),
+        ((2, 4), (4, 3), False, False, ["MatMul", "Relu"]),
+        ((5, 2, 4), (4, 3), True, False, ["MatMul", "Add", "Relu"]),
+        ((5, 2, 4), (5, 4, 3), False, True, ["MatMul", "Add", "Relu"]),
+    ],
+)
+def test_a_fused_matrix_product_is_taken_apart(
+    x: tuple[int, ...], w: tuple[int, ...], bias: bool, residual: bool, expected: list[str]
+) -> None:
+    build = Build(x=floats(*x))
+    b = build.weight(floats(3, seed=2), "b") if bias else None
+    r = build.weight(floats(*x[:-1], 3, seed=3), "r") if residual else None
+    product = ops.Matmul(build.x, build.weight(floats(*w, seed=1)), b=b, r=r, lo=0.0)
+    model = round_trip(build, build.module(y=build.op(product, "y")))
+    assert op_types(model) == expected
+
+
+UNARY: list[Callable[[Value], Op]] = [
+    ops.Abs,
+    ops.Neg,
+    ops.Exp,
+    ops.Tanh,
+    ops.Sigmoid,
+    ops.Erf,
+    ops.Relu,
+    lambda x: ops.LeakyRelu(x, alpha=0.25),
+    lambda x: ops.Clip(x, lo=-0.5, hi=0.5),
+    lambda x: ops.Clip(x),
+    lambda x: ops.Cast(x, to=DType.F16),
+    lambda x: ops.Cast(x, to=DType.I32),
+    lambda x: ops.Softmax(x, axis=1),
+    lambda x: ops.ReduceMean(x, axes=(1, 2)),
+    lambda x: ops.ReduceSum(x, axes=(0,), keepdims=True),
+    lambda x: ops.ReduceMax(x, axes=(3,)),
+    lambda x: ops.Reshape(x, shape=(6, 20)),
+    lambda x: ops.Transpose(x, perm=(0, 2, 3, 1)),
+    lambda x: ops.Concat((x, x), axis=2),
+    lambda x: ops.Slice(x, (0, 2, 0, 4), (2, -1, 4, 1), (1, -1, 2, -2)),
+    lambda x: ops.Slice(x, (0, 0, 0, 0), (2, 3, 4, 5)),
+    lambda x: ops.Expand(x, shape=(2, 2, 3, 4, 5)),
+    lambda x: ops.Pad(x, pads=(0, 0, 1, 2, 0, 0, 0, 1), value=1.5),
+    lambda x: ops.Pad(x, pads=(0, 0, 1, 2, 0, 0, 0, 1), mode="reflect"),
+    lambda x: ops.MaxPool(x, (3, 2), strides=(2, 1), pads=(1, 0, 1, 1), ceil=True),
+    lambda x: ops.AvgPool(x, (2, 2), strides=(2, 2), pads=(1, 1, 0, 0), include_pad=True),
+    lambda x: ops.AvgPool(x, (2, 2), dilations=(2, 1)),
+]
+
+
+@pytest.mark.parametrize("number", range(len(UNARY)))
+def test_ops_with_one_operand(number: int) -> None:
+    build = Build(x=floats(2, 3, 4, 5))
+    round_trip(build, build.module(y=build.op(UNARY[number](build.x), "y")))
+
+
+def test_pooling_with_the_channels_last() -> None:
+    build = Build(x=floats(2, 4, 5, 3))
+    module = build.module(
+        y=build.op(ops.MaxPool(build.x, (2, 2), layout="nhwc"), "y"),
+        z=build.op(ops.AvgPool(build.x, (2, 2), layout="nhwc"), "z"),
+    )
+    model = export(module)
+    turned = ["Transpose", "MaxPool", "Transpose", "Transpose", "AveragePool", "Transpose"]
+    assert op_types(model) == turned
+    judged = onnxruntime_outputs(model.SerializeToString(), build.feeds)
+    for mine, theirs in zip(evaluate(module, build.feeds).values(), judged, strict=True):
+        np.testing.assert_allclose(theirs, mine, rtol=1e-5, atol=1e-6)
+
+
+BINARY: list[Callable[[Value, Value], Op]] = [
+    lambda a, b: ops.Add(a, b, lo=0.0),
+    ops.Sub,
+    ops.Mul,
+    ops.Div,
+    ops.Minimum,
+    ops.Maximum,
+    ops.Equal,
+    ops.Less,
+    ops.Greater,
+]
+
+
+@pytest.mark.parametrize("number", range(len(BINARY)))
+def test_ops_with_two_operands(number: int) -> None:
+    build = Build(x=floats(2, 3, 4), z=floats(3, 1, seed=1))
+    y = build.op(BINARY[number](*build.region.args), "y")
+    round_trip(build, build.module(y=y))
+
+
+def test_positive_numbers_and_logic() -> None:
+    build = Build(x=np.abs(floats(2, 3)) + np.float32(0.1))
+    root = build.op(ops.Sqrt(build.op(ops.Reciprocal(build.op(ops.Log(build.x))))))
+    power = build.op(ops.Pow(build.x, build.weight(np.asarray(1.5, np.float32))))
+    less = build.op(ops.Less(build.x, power))
+    both = build.op(ops.And(less, build.op(ops.Not(less))))
+    either = build.op(ops.Or(less, both))
+    picked = build.op(ops.Where(either, build.x, power))
+    round_trip(build, build.module(root=root, power=power, either=either, picked=picked))
+
+
+def test_normalizations_and_gather() -> None:
+    build = Build(x=floats(2, 3, 4))
+    s, b, m, v = (build.weight(np.abs(floats(3, seed=i)), f"p{i}") for i in range(4))
+    norm = build.op(ops.BatchNorm(build.x, s, b, m, v, epsilon=1e-3))
+    scale, bias = build.weight(floats(4), "scale"), build.weight(floats(4, seed=1), "bias")
+    with_bias = build.op(ops.LayerNorm(norm, scale, bias, axis=2))
+    without = build.op(ops.LayerNorm(norm, scale, axis=2))
+    rows = build.op(ops.Gather(build.x, build.weight(ints(1, -1), "i"), axis=2))
+    round_trip(build, build.module(a=with_bias, b=without, rows=rows))
+
+
+def quantized_conv(zero: int, lo: float) -> tuple[Build, Module]:
+    """quantize -> conv of dequantized values, per-channel weights -> quantize -> dequantize."""
+    build = Build(x=floats(1, 4, 8, 8))
+    rng = np.random.default_rng(5)
+
+    def number(value: float, dtype: type[np.generic], name: str) -> Value:
+        return build.weight(np.asarray(value, dtype), name)
+
+    def edge(value: Value, scale: float, name: str) -> Value:
+        parameters = number(scale, np.float32, f"{name}.s"), number(zero, np.int8, f"{name}.z")
+        q = build.op(ops.Quantize(value, *parameters), f"{name}.q", f"{name}/Q")
+        return build.op(ops.Dequantize(q, *parameters), f"{name}.d", f"{name}/D")
+
+    scales = rng.uniform(0.001, 0.01, 6).astype(np.float32)
+    w = build.op(
+        ops.Dequantize(
+            build.weight(rng.integers(-127, 128, (6, 4, 3, 3)).astype(np.int8), "w.q"),
+            build.weight(scales, "w.s"),
+            build.weight(np.zeros(6, np.int8), "w.z"),
+            axis=0,
+        ),
+        "w.d",
+    )
+    b = build.op(
+        ops.Dequantize(
+            build.weight(rng.integers(-900, 900, 6).astype(np.int32), "b.q"),
+            build.weight((np.float32(0.03125) * scales).astype(np.float32), "b.s"),
+            build.weight(np.zeros(6, np.int32), "b.z"),
+            axis=0,
+        ),
+        "b.d",
+    )
+    x = edge(build.x, 0.03125, "x")
+    y = build.op(ops.Conv(x, w, b=b, pads=(1, 1, 1, 1), lo=lo), "h", "/conv")
+    return build, build.module(y=edge(y, 0.0625, "h"))
+
+
+@pytest.mark.parametrize("zero", [0, -128, 7])
+@pytest.mark.parametrize("lo", [-math.inf, 0.0])
+def test_a_quantized_convolution(zero: int, lo: float) -> None:
+    build, module = quantized_conv(zero, lo)
+    model = round_trip(build, module, exact=True)
+    kinds = op_types(model)
+    assert kinds.count("DequantizeLinear") == 4
+    assert kinds.count("QuantizeLinear") == 2
+    bias = next(node for node in model.graph.node if node.output[0] == "b.d")
+    assert list(bias.input) == ["b.q", "b.s"]  # int32 has no zero point in ONNX
+    assert {"x.q", "h.q", "h"} <= {name for node in model.graph.node for name in node.output}
+    assert load(model).meta["opset"] == "18"
+
+
+def test_narrow_integers_need_a_newer_opset() -> None:
+    build = Build(x=floats(2, 3))
+    scale = build.weight(np.asarray(0.5, np.float32), "s")
+    zero = build.weight(np.asarray(0, np.int16), "z")
+    q = build.op(ops.Quantize(build.x, scale, zero), "q")
+    model = round_trip(build, build.module(y=build.op(ops.Dequantize(q, scale, zero), "y")))
+    assert (model.opset_import[0].version, model.ir_version) == (21, 10)
+
+
+def test_the_same_bytes_each_time() -> None:
+    _, module = quantized_conv(0, 0.0)
+    once, twice = (export(module).SerializeToString(deterministic=True) for _ in range(2))
+    assert once == twice
+
+
+def test_names_of_inputs_outputs_and_tensors_are_kept() -> None:
+    nodes = [
+        helper.make_node("MatMul", ["in:put", "weight"], ["hidden"], "/fc/MatMul"),
+        helper.make_node("Relu", ["hidden"], ["out/1"], "/act/Relu"),
+    ]
+    x = floats(1, 4)
+    before = load(model_of(nodes, {"in:put": x}, ["out/1"], {"weight": floats(4, 3)}))
+    model = export(before)
+    assert [value.name for value in model.graph.input] == ["in:put"]
+    assert [value.name for value in model.graph.output] == ["out/1"]
+    assert [tensor.name for tensor in model.graph.initializer] == ["weight"]
+    assert [(node.name, *node.output) for node in model.graph.node] == [
+        ("/fc/MatMul", "hidden"),
+        ("/act/Relu", "out/1"),
+    ]
+    again = load(model)
+    assert [str(op) for op in again.body] == [str(op) for op in before.body]
+
+
+def test_outputs_that_are_inputs_weights_or_the_same_twice() -> None:
+    build = Build(x=floats(2, 2))
+    relu = build.op(ops.Relu(build.x), "b")
+    weight = build.weight(floats(2, seed=1), "d")
+    module = build.module(a=build.x, b=relu, c=relu, d=weight)
+    model = round_trip(build, module, exact=True)
+    assert [value.name for value in model.graph.output] == ["a", "b", "c", "d"]
+
+
+def test_ops_without_a_counterpart_are_listed() -> None:
+    build = Build(x=np.ones((1, 4, 2, 2), np.int8))
+    w = build.weight(np.ones((4, 4, 1, 1), np.int8))
+    acc = build.op(ops.Conv(build.x, w))
+    total = build.op(ops.SumPool(build.x, (2, 2)))
+    half = build.weight(np.asarray(0.5, np.float32), "m")
+    module = build.module(
+        y=build.op(ops.Requantize(acc, half)), z=build.op(ops.Requantize(total, half))
+    )
+    with pytest.raises(UserError) as caught:
+        export(module)
+    assert caught.value.message == (
+        "module built has ops without a counterpart in ONNX: requantize, sum_pool"
+    )
+    assert "export from the stage `quantized`" in caught.value.remedy
+
+
+def test_an_integer_convolution_is_refused() -> None:
+    build = Build(x=np.ones((1, 4, 2, 2), np.int8))
+    w = build.weight(np.ones((4, 4, 1, 1), np.int8))
+    module = build.module(y=build.op(ops.Conv(build.x, w), "y", "/conv"))
+    with pytest.raises(UserError) as caught:
+        export(module)
+    assert str(caught.value) == (
+        "op conv from ONNX node '/conv': conv on integers has no counterpart in ONNX's QDQ form\n"
+        "  export from the stage `quantized` (or `optimized` for a float model), before integer ops"
+    )
+
+
+def test_a_biased_int32_is_refused() -> None:
+    build = Build(x=np.ones(4, np.int32))
+    scale = build.weight(np.asarray(0.5, np.float32), "s")
+    zero = build.weight(np.asarray(3, np.int32), "z")
+    module = build.module(y=build.op(ops.Dequantize(build.x, scale, zero)))
+    with pytest.raises(UserError, match="int32 with zero point 0 only"):
+        export(module)
+
+
+def test_one_bit_weights_are_refused() -> None:
+    from mcc.ir import Constant, Data
+
+    build = Build(x=floats(2))
+    bits = build.region.append(Constant(Data(np.ones(2, np.int8), "w"), dtype=DType.B1)).result
+    with pytest.raises(UserError, match="one-bit weights"):
+        export(build.module(y=build.x, w=bits))
