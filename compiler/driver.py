@@ -72,6 +72,8 @@ class Compilation:
         self.progress: Progress = progress or no_progress
         self.runs: list[PassRun] = []
         self.notes: list[str] = []
+        self.model = ""
+        """What the source is called, where it has a file name."""
         self.after_pass: Hook | None = None
         """Called with every pass and the module that it left."""
         register_ops()
@@ -127,6 +129,8 @@ class Compilation:
 
     def enter(self, source: "Source") -> Module:
         """The module to start from."""
+        if isinstance(source, str | Path):
+            self.model = Path(source).stem
         if isinstance(source, Module):
             return source
         if isinstance(source, str | Path) and Path(source).suffix == ".mir":
@@ -193,7 +197,7 @@ class Compilation:
     def manifest(self, module: Module) -> Manifest:
         """What the artifact says of itself; `module` is the lowered one."""
         return Manifest(
-            model=module.name,
+            model=self.model or module.name,
             target=self.target.to_dict(),
             options=self.options.spelled(),
             versions=versions(),

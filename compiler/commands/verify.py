@@ -56,7 +56,8 @@ def _print(found: "Verification", backend: str, verbose: int) -> None:
     machine = "library" if backend == "cpu" else "simulator"
     _print_checks(f"{machine} against evaluator", found.machine, verbose)
     if found.fused:
-        click.echo(f"  fused inside a step, nothing to compare: {', '.join(found.fused)}")
+        names = f": {', '.join(found.fused)}" if verbose else " (-v names them)"
+        click.echo(f"  {len(found.fused)} stay inside a fused step, nothing to compare{names}")
     for level, checks in found.onnxruntime.items():
         _print_checks(f"evaluator against onnxruntime, {level}", checks, verbose)
     if found.against:
