@@ -129,7 +129,9 @@ class Conv(Op, name="conv"):
         out = Tensor(dtype, tuple(self.result.tensor.shape[axis] for axis in axes)).dims
         x = to_nchw(x, self.layout)
         outputs, kernel = w.shape[0], w.shape[2:]
-        wide = _arithmetic(self.x.tensor.dtype, dtype, w.reshape(outputs, -1), 1)
+        wide = _arithmetic(
+            self.x.tensor.dtype, dtype, w.reshape(outputs, math.prod(w.shape[1:])), 1
+        )
         depth = math.prod(w.shape[1:])
         rows = w.astype(wide).reshape(self.groups, outputs // self.groups, depth)
         y = np.empty((x.shape[0], self.groups, rows.shape[1], math.prod(out)), wide)

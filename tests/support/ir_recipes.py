@@ -1,7 +1,7 @@
 """Finds valid operands and attributes for any op class, by its annotations and shape rule alone.
 
 A recipe is searched: fields are drawn at random by their annotations, the op is built, and the
-field that its rule complains about is drawn again. So an op that is added to the registry is covered
+field that its rule complains about is drawn again. So an op added to the registry is covered
 by the tests of the IR without a line about it; one that cannot be found fails them.
 """
 
@@ -190,7 +190,7 @@ def attribute(annotation: object, rng: random.Random) -> object:
     if origin is tuple:
         if arguments[-1] is not Ellipsis:
             return tuple(attribute(argument, rng) for argument in arguments)
-        if arguments[0] is int and rng.random() < 0.8:
+        if arguments[0] is int:
             return _integers(rng)
         return tuple(attribute(arguments[0], rng) for _ in range(rng.randrange(4)))
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
