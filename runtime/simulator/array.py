@@ -23,18 +23,12 @@ from .memory import (
     TARGET_COLS,
     TARGET_ROWS,
     Memory,
+    columns_mask,
 )
 from .operands import Record
 
 _GARBAGE = 0xFFFFFFFF
 _ROW_MASK = (1 << 26) - 1
-
-
-@kernel
-def _mask(width: int) -> np.uint64:
-    if width >= 64:
-        return ~np.uint64(0)
-    return (np.uint64(1) << np.uint64(width)) - np.uint64(1)
 
 
 @kernel
@@ -55,7 +49,7 @@ def _check_scratchpad(m: Memory, first: int, step: int, rows: int, cols: int) ->
     if last >= m.scratchpad.shape[0]:
         m.detail[0], m.detail[1], m.detail[2] = first, last, m.scratchpad.shape[0]
         return SCRATCHPAD_BOUNDS
-    mask = _mask(cols)
+    mask = columns_mask(cols)
     for i in range(rows):
         if m.scratchpad_valid[first + i * step] & mask != mask:
             m.detail[0] = first + i * step
@@ -144,7 +138,7 @@ def compute(m: Memory, is_new: bool, local: int, cols: int, rows: int) -> int:
     if last >= m.accumulator.shape[0]:
         m.detail[0], m.detail[1], m.detail[2] = first, last, m.accumulator.shape[0]
         return ACCUMULATOR_BOUNDS
-    mask = _mask(out_cols)
+    mask = columns_mask(out_cols)
     given = cols if transposed else rows
     for i in range(out_rows):
         place = first + i * out_step

@@ -7,8 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import isa
-from .events import (
+from .clock import (
     ARRAY_BUSY,
+    CONFIGS,
     HOST,
     LOAD_BUSY,
     LOAD_DONE,
@@ -22,8 +23,8 @@ from .events import (
     WORDS,
     Clock,
     Numbers,
-    advance,
 )
+from .events import advance
 from .operands import CODES, OPERANDS, Operands, decode_operands
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def _new_clock(machine: "Accelerator") -> Clock:
         computes=np.full((RECENT, 7), -1.0),
         loads=np.full((RECENT, 4), -1.0),
         cache=np.full((sets, dma.l2_ways), -1, np.int64),
-        config=np.zeros(6, OPERANDS),
+        config=np.zeros(CONFIGS, OPERANDS),
         extended=np.zeros(3, np.int64),
     )
     clock.words[[PRELOAD_SLOT, PRELOAD_INDEX]] = -1

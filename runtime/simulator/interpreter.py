@@ -4,6 +4,7 @@ import numpy as np
 
 from .array import compute, preload
 from .jit import kernel
+from .loads import load_scales, load_table, move_in
 from .memory import (
     EPOCH,
     EXECUTE,
@@ -17,7 +18,7 @@ from .memory import (
     Memory,
     Pool,
 )
-from .moves import load_scales, load_table, move_in, move_out
+from .move_out import move_out
 from .operands import CODES, Codes, Operands
 
 _LAST_EPOCH = 65535  # `Memory.stored` counts in 16 bits

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .jit import kernel
 from .operands import OPERANDS
 
 if TYPE_CHECKING:
@@ -134,3 +135,11 @@ def new_memory(
     for place, instruction in defaults:
         memory.config[place] = decode_operands(instruction.commands())[0]
     return memory
+
+
+@kernel
+def columns_mask(width: int) -> np.uint64:
+    """The mask of `width` columns from the first on."""
+    if width >= 64:
+        return ~np.uint64(0)
+    return (np.uint64(1) << np.uint64(width)) - np.uint64(1)

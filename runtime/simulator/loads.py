@@ -1,0 +1,158 @@
+"""Jitted kernels of what comes from DRAM: moves-in, multipliers, tables.
+
+Each kernel answers the number of a fault (`faults.py`), 0 for none, with the fault's details in
+`Memory.detail`. The meaning is that of the instruction classes, whose `execute` is the oracle of
+the tests.
+"""
+
+import numpy as np
+
+from .faults import (
+    ACCUMULATE_UNDEFINED,
+    ACCUMULATOR_BOUNDS,
+    BLOCKS_OVERLAP,
+    DRAM_BOUNDS,
+    MOVE_TOO_WIDE,
+    SCRATCHPAD_BOUNDS,
+    STALE_DRAM,
+    UNORDERED_LOADS,
+)
+from .jit import kernel
+from .memory import EPOCH, LOAD, PAD, Memory, columns_mask
+from .operands import Record
+
+_ROW_MASK = (1 << 26) - 1
+_ROUND = np.float32(1.5 * 2**23)  # adding and subtracting it rounds to even below 2**22
+_FAR = np.float32(4096.0)  # beyond any int8, whatever the zero point
+
+
+@kernel
+def move_in(m: Memory, op: Record, state: int) -> int:
+    config = m.config[LOAD + state]
+    dim = m.scratchpad.shape[1]
+    dram, cols, rows = op.mvin_dram, op.mvin_cols, op.mvin_rows
+    to_accumulator = (op.mvin_local >> 31) & 1
+    accumulate = (op.mvin_local >> 30) & 1
+    first = op.mvin_local & _ROW_MASK
+    blocks = (cols + dim - 1) // dim
+    size = 4 if to_accumulator and not config.config_ld_shrink else 1
+    step = config.config_ld_block_stride
+    stride = config.config_ld_stride
+    if cols * size > m.max_move_bytes:
+        m.detail[0], m.detail[1] = cols * size, m.max_move_bytes
+        return MOVE_TOO_WIDE
+    if blocks > 1 and step < rows:
+        m.detail[0], m.detail[1] = step, rows
+        return BLOCKS_OVERLAP
+    last = first + (blocks - 1) * step + rows - 1
+    limit = m.accumulator.shape[0] if to_accumulator else m.scratchpad.shape[0]
+    if last >= limit:
+        m.detail[0], m.detail[1], m.detail[2] = first, last, limit
+        return ACCUMULATOR_BOUNDS if to_accumulator else SCRATCHPAD_BOUNDS
+    if dram != 0:
+        end = dram + (rows - 1) * stride + cols * size
+        if dram < 0 or stride < 0 or stride > m.dram.size or end > m.dram.size:
+            m.detail[0], m.detail[1], m.detail[2] = dram, end, m.dram.size
+            return DRAM_BOUNDS
+        if m.stored.size:
+            epoch = m.words[EPOCH]
+            for row in range(rows):
+                start = dram + row * stride
+                stale = False
+                for byte in range(start, start + cols * size):
+                    stale |= m.stored[byte] == epoch
+                if stale:
+                    m.detail[0], m.detail[1] = start, start + cols * size
+                    return STALE_DRAM
+    scale = config.config_ld_scale
+    scaled = dram != 0 and size == 1 and scale != np.float32(1.0)
+    pad = np.int8(m.config[PAD + state].config_pad_pad)
+    for block in range(blocks):
+        width = min(dim, cols - block * dim)
+        mask = columns_mask(width)
+        for row in range(rows):
+            target = first + block * step + row
+            start = dram + row * stride + block * dim * size
+            if not to_accumulator:
+                m.scratchpad_valid[target] |= mask
+                if dram == 0:
+                    for c in range(width):
+                        m.scratchpad[target, c] = pad
+                elif scaled:
+                    for c in range(width):
+                        m.scratchpad[target, c] = _scaled(np.int8(m.dram[start + c]), scale)
+                else:
+                    for c in range(width):
+                        m.scratchpad[target, c] = np.int8(m.dram[start + c])
+                continue
+            if accumulate:
+                if m.accumulator_valid[target] & mask != mask:
+                    m.detail[0] = target
+                    return ACCUMULATE_UNDEFINED
+                if m.stored.size and m.loaded[target] == m.words[EPOCH]:
+                    m.detail[0] = target
+                    return UNORDERED_LOADS
+            m.accumulator_valid[target] |= mask
+            m.loaded[target] = m.words[EPOCH]
+            for c in range(width):
+                value = np.int32(0)
+                if dram != 0:
+                    if size == 1:
+                        value = np.int32(np.int8(m.dram[start + c]))
+                        if scaled:
+                            value = np.int32(_scaled(np.int8(value), scale))
+                    else:
+                        at = start + 4 * c
+                        value = np.int32(
+                            np.uint32(m.dram[at])
+                            | np.uint32(m.dram[at + 1]) << np.uint32(8)
+                            | np.uint32(m.dram[at + 2]) << np.uint32(16)
+                            | np.uint32(m.dram[at + 3]) << np.uint32(24)
+                        )
+                if accumulate:
+                    value = np.int32(m.accumulator[target, c] + value)
+                m.accumulator[target, c] = value
+    return 0
+
+
+@kernel
+def _scaled(value: np.int8, scale: np.float32) -> np.int8:
+    product = np.float32(value) * scale
+    product = min(max(product, -_FAR), _FAR)
+    rounded = (product + _ROUND) - _ROUND
+    return np.int8(min(max(rounded, np.float32(-128.0)), np.float32(127.0)))
+
+
+@kernel
+def load_scales(m: Memory, op: Record) -> int:
+    start, count = op.load_scales_dram, op.load_scales_count
+    if start < 0 or start + 4 * count > m.dram.size:
+        m.detail[0], m.detail[1], m.detail[2] = start, start + 4 * count, m.dram.size
+        return DRAM_BOUNDS
+    dim = m.scales.shape[1]
+    if m.stored.size:
+        for byte in range(start, start + 4 * count):
+            if m.stored[byte] == m.words[EPOCH]:
+                m.detail[0], m.detail[1] = start, start + 4 * count
+                return STALE_DRAM
+    words = m.dram[start : start + 4 * count].copy().view(np.float32)
+    for i in range(count):
+        place = op.load_scales_row * dim + i
+        m.scales[place // dim, place % dim] = words[i]
+        m.scales_valid[place] = 1
+    return 0
+
+
+@kernel
+def load_table(m: Memory, op: Record) -> int:
+    start = op.load_table_dram
+    if start < 0 or start + 256 > m.dram.size:
+        m.detail[0], m.detail[1], m.detail[2] = start, start + 256, m.dram.size
+        return DRAM_BOUNDS
+    for i in range(256):
+        if m.stored.size and m.stored[start + i] == m.words[EPOCH]:
+            m.detail[0], m.detail[1] = start, start + 256
+            return STALE_DRAM
+        m.tables[op.load_table_table, i] = np.int8(m.dram[start + i])
+    m.tables_valid[op.load_table_table] = 1
+    return 0
