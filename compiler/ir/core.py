@@ -275,7 +275,9 @@ def _bind(
     for field in fields:
         value = given.get(field.name, field.default)
         if value is MISSING:
-            raise OpError(f"{op.op_name} needs {field.name}", field.name)
+            raise OpError(
+                f"{op.op_name} needs {field.name}", field.name, f"{field.name} is missing"
+            )
         state[field.name] = _checked(op, field, value)
 
 

@@ -145,7 +145,10 @@ class _Builder:
             elif by_place:
                 field = by_place.pop(0)
             else:
-                raise TextError(f"{record.name} takes fewer operands; others go by name=", place)
+                count = sum(field.positional for field in op_class.spec_fields)
+                raise TextError(
+                    f"{record.name} takes {count} operands by place; others go by name=", place
+                )
             if field.name in found:
                 raise TextError(f"{record.name} is given {field.name} twice", place)
             places[field.name] = place
