@@ -11,15 +11,16 @@ from zoo import Zoo
 from mcc.backends.onnx import export
 from mcc.frontend import load
 from mcc.ir import Module, evaluate
+from mcc.passes import LowerQuantized, pipeline, run_passes
 
-MODELS = [
+NAMES = [
     "ic_resnet8",
     "kws_dscnn",
     "vww_mobilenet",
     "ad_autoencoder",
     "sww_dscnn1d",
     "resnet20_cifar10",
-    pytest.param("mobilenet_v2_100_224", marks=pytest.mark.slow),
+    "mobilenet_v2_100_224",
     "mobilenet_v1_050_160",
     "tiny_darknet",
     "mnist_cnn",
@@ -45,7 +46,13 @@ def random_feeds(module: Module) -> Mapping[str, Array]:
     return feeds
 
 
-@pytest.mark.parametrize("name", MODELS)
+SLOW = {"mobilenet_v2_100_224"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in NAMES],
+)
 def test_there_and_back(zoo: Zoo, name: str) -> None:
     """Read back, it evaluates to the same bits; onnxruntime finds it equal to the original."""
     module = load(zoo.model(name))
@@ -63,3 +70,26 @@ def test_there_and_back(zoo: Zoo, name: str) -> None:
             np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4 * largest)
         else:
             np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.endswith("_int8qdq")])
+def test_a_fused_quantized_model_keeps_its_integers(zoo: Zoo, name: str) -> None:
+    """Fused, exported and run by onnxruntime in int8: the same integers as mcc's own lowering."""
+    fused = run_passes(load(zoo.model(name)), pipeline(2))
+    exported = export(fused)
+    feeds = random_feeds(fused)
+    lowered = run_passes(fused, (LowerQuantized(),))
+    judged = onnxruntime_outputs(exported.SerializeToString(), feeds, integers=True)
+    for mine, theirs in zip(evaluate(lowered, feeds).values(), judged, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("name", ["ic_resnet8", "resnet20_cifar10", "vit_mnist", "wide_deep_adult"])
+def test_a_fused_float_model_computes_the_same(zoo: Zoo, name: str) -> None:
+    fused = run_passes(load(zoo.model(name)), pipeline(2))
+    feeds = random_feeds(fused)
+    original = onnxruntime_outputs(zoo.model(name), feeds)
+    judged = onnxruntime_outputs(export(fused).SerializeToString(), feeds)
+    for ours, theirs in zip(judged, original, strict=True):
+        largest = float(np.abs(theirs).max())
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4 * largest)

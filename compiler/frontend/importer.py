@@ -50,7 +50,8 @@ def build(graph: Graph, where: str) -> Module:
         values.update(results)
     outputs = [values[name] for name in graph.outputs]
     for name, value in zip(graph.outputs, outputs, strict=True):
-        if value.op is not None and value.name not in graph.outputs:
+        computed = value.op is not None and not isinstance(value.op, Constant)
+        if computed and value.name not in graph.outputs:
             value.name = name
     _attach(outputs, region)
     region.append(Yield(tuple(outputs)))
