@@ -8,6 +8,8 @@ from support import ir_test_ops
 
 import mcc.ops
 from mcc.ir import (
+    Array,
+    Constant,
     Data,
     DType,
     Module,
@@ -200,7 +202,7 @@ def test_constructors_check_what_types_cannot() -> None:
     with pytest.raises(OpError, match="a quant note needs one scale and zero"):
         Quant((0.5, 0.5), (0, 0))
     with pytest.raises(OpError, match="the array is f32, which cannot hold b1"):
-        mcc.ir.Constant(Data(np.zeros(3, np.float32)), DType.B1)
+        Constant(Data(np.zeros(3, np.float32)), DType.B1)
     with pytest.raises(OpError, match=r"f32\[\?N\] has a symbolic dimension"):
         _ = Tensor(DType.F32, (Symbol("N"),)).dims
     with pytest.raises(OpError, match="numpy type complex128 has no counterpart"):
@@ -229,7 +231,7 @@ FEEDS = {"x": np.zeros((2, 2), np.float32)}
         ),
     ],
 )
-def test_feeds_are_held_against_the_inputs(feeds: dict[str, mcc.ir.Array], complaint: str) -> None:
+def test_feeds_are_held_against_the_inputs(feeds: dict[str, Array], complaint: str) -> None:
     with pytest.raises(UserError) as caught:
         evaluate(small()[0], feeds)
     assert str(caught.value) == complaint
