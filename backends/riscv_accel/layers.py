@@ -157,9 +157,7 @@ def _window(op: Conv | MaxPool | SumPool) -> Window:
     strides, pads, dilations = op.geometry
     kernel = op.w.tensor.dims[2:] if isinstance(op, Conv) else op.kernel
     rank = len(kernel)
-    return Window(
-        _pair(kernel, 1), _pair(strides, 1), _pair(dilations, 1), _pair(pads[:rank], 0)
-    )
+    return Window(_pair(kernel, 1), _pair(strides, 1), _pair(dilations, 1), _pair(pads[:rank], 0))
 
 
 def _extent(op: Conv | MaxPool | SumPool) -> tuple[int, int]:

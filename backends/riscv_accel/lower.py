@@ -23,10 +23,11 @@ from mcc.ir import (
 )
 from mcc.ops import Conv, Matmul, SumPool
 from mcc.passes.base import Pass
-from mcc.runtime.target import Target, load_target
+from mcc.runtime.target import Target
 
 from .emitting import Memories
 from .layers import Product, read_layer
+from .machines import target_named
 from .moves import plan_move
 from .products import plan_product
 from .rolling import LoopShape, Node, Shape
@@ -36,10 +37,10 @@ from .structure import For, Kernel, Layer, dram_buffer
 class Tile(Pass, name="accel-tile"):
     """Chooses each layer's tiling and writes its loops: accel.layer(x) -> accel.kernel(x, weights…)."""
 
-    target: Target | str = "riscv-accel"
+    target: str = "riscv-accel"
 
     def run(self, module: Module, report: RewriteReport) -> Module:
-        target = self.target if isinstance(self.target, Target) else load_target(self.target)
+        target = target_named(self.target)
         rewriter = Rewriter(module)
         for op in list(module.body):
             if isinstance(op, Layer):

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-
 from mcc.ir import OpError
 
 from . import tiles
@@ -92,7 +91,9 @@ def _pool(move: Move, pool: Window, memories: Memories) -> list[Node]:
             chosen = range(first, min(first + group, blocks))
             for row in range(0, move.height, rows):
                 count = min(rows, move.height - row)
-                area = Area(row * pool.stride[0], 0, tall - (rows - count) * pool.stride[0], padded[1])
+                area = Area(
+                    row * pool.stride[0], 0, tall - (rows - count) * pool.stride[0], padded[1]
+                )
                 base, _, _ = slots.place((n, first, row))
                 runs, needed = here.runs(area)
                 part = fill(memories, here, needed, base, len(chosen), -128)
@@ -129,5 +130,3 @@ def _pool_tile(
     raise OpError(
         f"one row of pooling windows needs {pool.size[0] * width} scratchpad rows, there are {half} in half"
     )
-
-

@@ -163,6 +163,5 @@ def stretches(mask: "np.ndarray") -> list[tuple[int, int]]:
     """The runs of true entries as (start, count)."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
     return [
-        (int(start), int(stop - start))
-        for start, stop in zip(edges[::2], edges[1::2], strict=True)
+        (int(start), int(stop - start)) for start, stop in zip(edges[::2], edges[1::2], strict=True)
     ]

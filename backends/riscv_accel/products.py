@@ -74,7 +74,9 @@ def gathers(product: Product, memories: Memories) -> bool:
     window, x = product.window, product.x
     together = window.dilation[1] == 1 and x.pixel_stride == x.channels
     inside = (product.width - 1) * window.stride[1] + window.size[1] <= x.width
-    return together and inside and window.pad[1] == 0 and window.size[1] * x.channels <= memories.wide
+    return (
+        together and inside and window.pad[1] == 0 and window.size[1] * x.channels <= memories.wide
+    )
 
 
 def flattened(product: Product) -> Product:
@@ -87,9 +89,7 @@ def flattened(product: Product) -> Product:
 
     def flat(image: Image) -> Image:
         size = pixels * image.channels
-        return replace(
-            image, batch=1, height=1, width=pixels, image_stride=size, row_stride=size
-        )
+        return replace(image, batch=1, height=1, width=pixels, image_stride=size, row_stride=size)
 
     residual = product.residual
     return replace(
@@ -307,9 +307,7 @@ class _Schedule:
         self._padded[base] = kept
         nodes = fill(self.memories, geometry, missing, base, len(blocks), self.product.pad_value)
         nodes += self._fence()
-        loads = load_runs(
-            self.memories, replace(geometry, image=image), runs, base, blocks
-        )
+        loads = load_runs(self.memories, replace(geometry, image=image), runs, base, blocks)
         return nodes + roll(loads)
 
     def _residual_loads(self, out: OutTile, g: int, base: int) -> list[Node]:
@@ -317,8 +315,10 @@ class _Schedule:
         assert residual is not None
         image = residual.one(out.image) if residual.batch > 1 else residual
         geometry = Geometry.of(
-            image, replace(self.product.window, size=(1, 1), stride=(1, 1), pad=(0, 0)),
-            (self.product.height, self.product.width), (self.geometry.rows, self.geometry.cols),
+            image,
+            replace(self.product.window, size=(1, 1), stride=(1, 1), pad=(0, 0)),
+            (self.product.height, self.product.width),
+            (self.geometry.rows, self.geometry.cols),
         )
         first = area.row * image.row_stride + area.col * image.pixel_stride
         runs = [
@@ -441,7 +441,9 @@ class _Schedule:
         for i, block in enumerate(self.groups[g]):
             nodes += self.leaving.scales(block)
             row = sums + i * self.sums_rows
-            nodes += self._pooled(out, block, row) if out.pooled_rows else self._plain(out, block, row)
+            nodes += (
+                self._pooled(out, block, row) if out.pooled_rows else self._plain(out, block, row)
+            )
         return roll(nodes)
 
     def _plain(self, out: OutTile, block: int, row: int) -> list[Node]:

@@ -78,9 +78,7 @@ class MoveIn(Op, name="accel.move_in", reads=(DRAM,), writes=(SCRATCHPAD, ACCUMU
             local[target : target + self.rows, : part.shape[1]] = part
 
 
-class Multiply(
-    Op, name="accel.multiply", reads=(SCRATCHPAD, ACCUMULATOR), writes=(ACCUMULATOR,)
-):
+class Multiply(Op, name="accel.multiply", reads=(SCRATCHPAD, ACCUMULATOR), writes=(ACCUMULATOR,)):
     """c[i, :cols] = (c[i, :cols] +) a[i * a_stride, :depth] @ b[:depth, :cols], for `rows` rows.
 
     `keep` says that b is in the array already, from the multiply before.
@@ -114,9 +112,7 @@ class Multiply(
         target[...] = target + product if self.accumulate else product
 
 
-class MoveOut(
-    Op, name="accel.move_out", reads=(SCRATCHPAD, ACCUMULATOR), writes=(DRAM,)
-):
+class MoveOut(Op, name="accel.move_out", reads=(SCRATCHPAD, ACCUMULATOR), writes=(DRAM,)):
     """dram[offset + i * stride] = int8 of local[row + i], `cols` of it.
 
     From the accumulator `clamp(rne(float32(max(acc, 0) if relu else acc) * scale) + zero, lo, hi)`;

@@ -227,7 +227,9 @@ def _cost(
         pairs += geometry.rows * -(-geometry.cols // dim) * cut.out_blocks * full
     loaded_rows = geometry.block_rows * cut.in_blocks
     input_passes = 1.0
-    if tiling.input_slots < tiles * pieces and (tiling.weights_outer or pieces > tiling.input_slots):
+    if tiling.input_slots < tiles * pieces and (
+        tiling.weights_outer or pieces > tiling.input_slots
+    ):
         input_passes = groups
     weight_passes = 1.0
     if tiling.weight_slots < groups * pieces and not (

@@ -42,7 +42,9 @@ def cut(product: Product, dim: int) -> Tiles:
         stop = -(-((int(group[-1]) + 1) * per_group) // dim)
         slab = np.zeros((rows, cols, (stop - base) * dim, dim), np.int8)
         channels = group[None, :] * per_group + np.arange(per_group)[:, None] - base * dim
-        slab[:, :, channels, np.broadcast_to(lanes - first, channels.shape)] = weights[:, :, :, lanes]
+        slab[:, :, channels, np.broadcast_to(lanes - first, channels.shape)] = weights[
+            :, :, :, lanes
+        ]
         blocks = slab.reshape(rows, cols, stop - base, dim, dim).transpose(2, 0, 1, 3, 4)
         used = np.argwhere(blocks.any((3, 4)))
         taps.append(tuple((int(r), int(c), int(block) + base) for block, r, c in used))

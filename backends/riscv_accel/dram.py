@@ -1,0 +1,85 @@
+"""Where tensors lie in DRAM: none over another while both live, in as few bytes as we find."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+ALIGNMENT = 64
+"""Bytes; also the first address, since address 0 means padding."""
+
+
+@dataclass(frozen=True)
+class Lifetime:
+    """Something that needs bytes from step `first` to step `last`, both included."""
+
+    nbytes: int
+    first: int
+    last: int
+
+    def meets(self, other: "Lifetime") -> bool:
+        return self.first <= other.last and other.first <= self.last
+
+
+@dataclass(frozen=True)
+class DramPlan:
+    """An offset for each lifetime."""
+
+    offsets: tuple[int, ...]
+    peak: int
+    """Bytes from the first offset to the end of the last."""
+    lower_bound: int
+    """The largest sum of what lives at once: no plan can have a smaller peak."""
+
+
+def aligned(nbytes: int) -> int:
+    """Rounded up to whole lines."""
+    return -(-nbytes // ALIGNMENT) * ALIGNMENT
+
+
+def plan(lifetimes: Sequence[Lifetime], start: int) -> DramPlan:
+    """The best of three greedy orders; each takes the lowest gap that is free for the whole lifetime."""
+    orders = (
+        lambda i: (-lifetimes[i].nbytes, lifetimes[i].first),
+        lambda i: (lifetimes[i].first, -lifetimes[i].nbytes),
+        lambda i: (
+            -aligned(lifetimes[i].nbytes) * (lifetimes[i].last - lifetimes[i].first + 1),
+            lifetimes[i].first,
+        ),
+    )
+    best: list[int] | None = None
+    best_peak = 0
+    for order in orders:
+        offsets = _place(lifetimes, sorted(range(len(lifetimes)), key=order), start)
+        ends = [o + aligned(t.nbytes) for o, t in zip(offsets, lifetimes, strict=True)]
+        peak = max(ends, default=start) - start
+        if best is None or peak < best_peak:
+            best, best_peak = offsets, peak
+    return DramPlan(tuple(best or ()), best_peak, lower_bound(lifetimes))
+
+
+def lower_bound(lifetimes: Sequence[Lifetime]) -> int:
+    """The largest sum of aligned sizes alive at one step."""
+    steps = {lifetime.first for lifetime in lifetimes}
+    return max(
+        (sum(aligned(t.nbytes) for t in lifetimes if t.first <= step <= t.last) for step in steps),
+        default=0,
+    )
+
+
+def _place(lifetimes: Sequence[Lifetime], order: Sequence[int], start: int) -> list[int]:
+    offsets = [0] * len(lifetimes)
+    placed: list[int] = []
+    for index in order:
+        lifetime = lifetimes[index]
+        taken = sorted(
+            (offsets[other], offsets[other] + aligned(lifetimes[other].nbytes))
+            for other in placed
+            if lifetimes[other].meets(lifetime)
+        )
+        position = start
+        for first, end in taken:
+            if position + aligned(lifetime.nbytes) <= first:
+                break
+            position = max(position, end)
+        offsets[index] = position
+        placed.append(index)
+    return offsets

@@ -1,0 +1,153 @@
+"""A kernel's loops counted out into commands, all iterations of a tile op at once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import singledispatchmethod
+
+import numpy as np
+import numpy.typing as npt
+
+from mcc.ir import Buffer, Op, Region, Space, Value, Yield
+from mcc.runtime import isa
+
+from . import tiles
+from .configure import SetUp
+from .structure import For, Kernel
+
+Numbers = npt.NDArray[np.int64]
+
+_MOVES_IN = (isa.MoveIn, isa.MoveIn2, isa.MoveIn3)
+
+
+def expand(kernel: Kernel, offsets: Mapping[Value, int]) -> isa.Commands:
+    """The commands of a kernel. `offsets` gives each of its DRAM arguments a place."""
+    commands = np.zeros(length(kernel.body), isa.COMMAND)
+    _Expander(commands, offsets).region(kernel.body, 0, ())
+    return commands
+
+
+def length(region: Region) -> int:
+    """How many commands a region becomes."""
+    total = 0
+    for op in region:
+        if isinstance(op, For):
+            total += op.count * length(op.body)
+        elif isinstance(op, tiles.Multiply):
+            total += 2
+        elif not isinstance(op, Yield):
+            total += 1
+    return total
+
+
+@dataclass(frozen=True)
+class _Loop:
+    index: Value
+    count: int
+    pace: int
+    """Commands from one iteration to the next."""
+
+
+@dataclass
+class _Expander:
+    commands: isa.Commands
+    offsets: Mapping[Value, int]
+
+    def region(self, region: Region, start: int, loops: tuple[_Loop, ...]) -> int:
+        """Place a region's commands from `start` on, in every iteration of `loops`; returns the end."""
+        position = start
+        for op in region:
+            if isinstance(op, For):
+                pace = length(op.body)
+                inner = _Loop(op.body.args[0], op.count, pace)
+                self.region(op.body, position, (*loops, inner))
+                position += pace * op.count
+            elif not isinstance(op, Yield):
+                for part in self.pack(op, loops):
+                    self._put(part, position, loops)
+                    position += 1
+        return position
+
+    def _put(self, part: isa.Commands, position: int, loops: tuple[_Loop, ...]) -> None:
+        where = np.array(position, np.int64)
+        for loop in loops:
+            where = where[..., None] + np.arange(loop.count) * loop.pace
+        self.commands[where.reshape(-1)] = np.broadcast_to(part, where.shape or (1,)).reshape(-1)
+
+    def address(
+        self, terms: tiles.Affine, at: tuple[Value, ...], loops: tuple[_Loop, ...]
+    ) -> Numbers:
+        """An affine address in every iteration: an axis a loop, of length 1 where it does not move."""
+        total = np.full((1,) * len(loops), terms[0], np.int64)
+        for step, index in zip(terms[1:], at, strict=True):
+            axis = next(i for i, loop in enumerate(loops) if loop.index is index)
+            shape = [1] * len(loops)
+            shape[axis] = loops[axis].count
+            total = total + (np.arange(loops[axis].count) * step).reshape(shape)
+        return total
+
+    @singledispatchmethod
+    def pack(self, op: Op, loops: tuple[_Loop, ...]) -> list[isa.Commands]:
+        raise NotImplementedError(f"{op.op_name} has no command")
+
+    @pack.register
+    def _(self, op: tiles.MoveIn, loops: tuple[_Loop, ...]) -> list[isa.Commands]:
+        dram: Numbers | int = 0
+        if op.dram is not None:
+            dram = self.address(op.offset, op.at, loops) + self.offsets[op.dram]
+        row = self.address(op.row, op.at, loops)
+        local = isa.accumulator(row) if in_accumulator(op.local) else isa.scratchpad(row)
+        move = _MOVES_IN[op.state]
+        return [move.pack(dram=dram, local=local, cols=op.cols, rows=op.rows)]
+
+    @pack.register
+    def _(self, op: tiles.Multiply, loops: tuple[_Loop, ...]) -> list[isa.Commands]:
+        weights: Numbers | int = isa.GARBAGE
+        if not op.keep:
+            weights = isa.scratchpad(self.address(op.b, op.at, loops))
+        target = isa.accumulator(self.address(op.c, op.at, loops), accumulate=op.accumulate)
+        preload = isa.Preload.pack(
+            local=weights,
+            cols=op.cols,
+            rows=op.depth,
+            destination=target,
+            destination_cols=op.cols,
+            destination_rows=op.rows,
+        )
+        source = isa.scratchpad(self.address(op.a, op.at, loops))
+        compute = isa.ComputeKept if op.keep else isa.ComputePreloaded
+        bias = {"bias_cols": op.cols, "bias_rows": op.rows}
+        return [preload, compute.pack(local=source, cols=op.depth, rows=op.rows, **bias)]
+
+    @pack.register
+    def _(self, op: tiles.MoveOut, loops: tuple[_Loop, ...]) -> list[isa.Commands]:
+        row = self.address(op.row, op.at, loops)
+        local = isa.accumulator(row) if in_accumulator(op.local) else isa.scratchpad(row)
+        dram = self.address(op.offset, op.at, loops) + self.offsets[op.dram]
+        return [isa.MoveOut.pack(dram=dram, local=local, cols=op.cols, rows=op.rows)]
+
+    @pack.register
+    def _(self, op: tiles.LoadScales, loops: tuple[_Loop, ...]) -> list[isa.Commands]:
+        dram = self.address(op.offset, op.at, loops) + self.offsets[op.dram]
+        row = self.address(op.row, op.at, loops)
+        return [isa.LoadScales.pack(dram=dram, row=row, count=op.count)]
+
+    @pack.register
+    def _(self, op: tiles.LoadTable, loops: tuple[_Loop, ...]) -> list[isa.Commands]:
+        return [isa.LoadTable.pack(dram=self.offsets[op.dram], table=op.table)]
+
+    @pack.register
+    def _(self, op: tiles.Fence, loops: tuple[_Loop, ...]) -> list[isa.Commands]:
+        return [isa.Fence.pack()]
+
+    @pack.register
+    def _(self, op: SetUp, loops: tuple[_Loop, ...]) -> list[isa.Commands]:
+        commands = isa.assemble(op.command, where=op.op_name)
+        if not op.row:
+            return [commands]
+        fields = isa.ConfigScales.unpack(commands)
+        row = self.address(op.row, op.at, loops)
+        return [isa.ConfigScales.pack(enable=fields["enable"], row=row)]
+
+
+def in_accumulator(value: Value) -> bool:
+    return isinstance(value.type, Buffer) and value.type.space is Space.ACCUMULATOR

@@ -1,0 +1,260 @@
+"""A compiled accelerator program, and how it runs: host ops by their definition, launches on a machine."""
+
+import io
+import json
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from mcc.ir import DType, Module, Op, OpError, Tensor, UserError, Value, evaluate
+
+from .isa import Commands
+from .target import Target
+
+Observe = Callable[[str, np.ndarray], None]
+"""Called with an ONNX tensor's name and its array, axes as in the ONNX model."""
+
+
+class Launch(Op, name="accel.launch"):
+    """Runs the program's commands from `start` up to `stop` on the accelerator.
+
+    The operands are written into DRAM at the offsets `inputs` before, the results read at `outputs` after.
+    """
+
+    xs: tuple[Value, ...]
+    start: int
+    stop: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...]
+
+    def infer(self) -> tuple[Tensor, ...]:
+        if len(self.inputs) != len(self.xs):
+            raise OpError(f"{len(self.xs)} operands need as many offsets", "inputs")
+        if len(self.outputs) != len(self.shapes):
+            raise OpError(f"{len(self.shapes)} results need as many offsets", "outputs")
+        for value in self.xs:
+            if value.tensor.dtype is not DType.I8:
+                raise OpError(f"operands must be i8, one is {value.tensor}", "xs")
+        return tuple(Tensor(DType.I8, shape) for shape in self.shapes)
+
+
+@dataclass(frozen=True)
+class TensorRecord:
+    """An activation in DRAM."""
+
+    offset: int
+    shape: tuple[int, ...]
+    axes: tuple[int, ...] | None = None
+    """Axis i here is axis `axes[i]` of the ONNX tensor."""
+    scale: tuple[float, ...] = ()
+    zero: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class LayerRecord:
+    """A run of commands that computes one tensor."""
+
+    tensor: str
+    """Its key in the table of tensors; the ONNX tensor's name where it has one."""
+    nodes: tuple[str, ...]
+    start: int
+    stop: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class HostRecord:
+    """An op that the host runs, and why."""
+
+    op: str
+    tensor: str
+    nodes: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Program:
+    """Commands, the DRAM image that they work in, and what lies where."""
+
+    commands: Commands
+    image: npt.NDArray[np.uint8]
+    """DRAM from address 0: constants in place, zeros where activations go."""
+    tensors: Mapping[str, TensorRecord]
+    layers: tuple[LayerRecord, ...]
+    host: tuple[HostRecord, ...] = ()
+
+    def node_of(self, index: int) -> str:
+        """The ONNX nodes that the command at `index` works for."""
+        layer = bisect_right([layer.start for layer in self.layers], index) - 1
+        if layer < 0 or index >= self.layers[layer].stop:
+            return ""
+        return ", ".join(self.layers[layer].nodes)
+
+    def to_members(self) -> dict[str, bytes]:
+        """The program as files of an artifact."""
+        tables = {
+            "tensors": {name: asdict(record) for name, record in self.tensors.items()},
+            "layers": [asdict(layer) for layer in self.layers],
+            "host": [asdict(op) for op in self.host],
+        }
+        return {
+            "commands.npy": _npy(self.commands),
+            "image.npy": _npy(self.image),
+            "program.json": json.dumps(tables, indent=1).encode(),
+        }
+
+    @classmethod
+    def from_members(cls, members: Mapping[str, bytes]) -> Self:
+        """The inverse of `to_members`; other members are ignored. `UserError` for damaged ones."""
+        try:
+            tables: dict[str, Any] = json.loads(members["program.json"])
+            return cls(
+                commands=_array(members["commands.npy"]),
+                image=_array(members["image.npy"]),
+                tensors={
+                    name: TensorRecord(**_tuples(record))
+                    for name, record in tables["tensors"].items()
+                },
+                layers=tuple(LayerRecord(**_tuples(record)) for record in tables["layers"]),
+                host=tuple(HostRecord(**_tuples(record)) for record in tables["host"]),
+            )
+        except (KeyError, ValueError, TypeError) as error:
+            raise UserError(f"not a valid accelerator program: {error}") from None
+
+
+def _npy(array: "np.ndarray") -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _array(content: bytes) -> "np.ndarray":
+    return np.asarray(np.load(io.BytesIO(content), allow_pickle=False))
+
+
+def _tuples(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in record.items()}
+
+
+@dataclass(frozen=True)
+class LayerStats:
+    """What one layer cost in one run."""
+
+    tensor: str
+    nodes: tuple[str, ...]
+    commands: int
+    macs: int
+    cycles: int
+
+
+@dataclass
+class RunStats:
+    """What one run cost on the accelerator; layers only where they ran one by one."""
+
+    cycles: int = 0
+    commands: int = 0
+    macs: int = 0
+    launches: int = 0
+    layers: list[LayerStats] = field(default_factory=list[LayerStats])
+
+
+class ProgramRunner:
+    """Runs a program on the simulator. The machine and its caches stay between runs."""
+
+    def __init__(self, program: Program, module: Module, target: Target) -> None:
+        from .simulator import Machine
+
+        self.program = program
+        self.module = module
+        self.machine = Machine(target, len(program.image))
+        self.machine.dram[:] = program.image
+
+    def run(
+        self,
+        feeds: Mapping[str, np.ndarray],
+        observe: Observe | None = None,
+        *,
+        by_layer: bool = False,
+    ) -> tuple[dict[str, np.ndarray], RunStats]:
+        """The outputs by name, and the cost.
+
+        Args:
+            feeds: The inputs by name.
+            observe: Called with every named tensor: host ops' results, and each layer's tensor as it lies
+                in DRAM after the layer. Layers then run one by one.
+            by_layer: Run layers one by one, for the cost of each.
+        """
+        stats = RunStats()
+        seen: Callable[[Value, np.ndarray], None] | None = None
+        if observe is not None:
+            show = observe
+
+            def seen(value: Value, array: np.ndarray) -> None:
+                # A launch's results were shown as its layers finished.
+                if value.name and not isinstance(value.op, Launch):
+                    show(value.name, _onnx_axes(array, value.axes))
+
+        def launch(op: Launch, xs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+            return self._launch(op, xs, stats, observe, by_layer or observe is not None)
+
+        outputs = evaluate(self.module, feeds, seen, {Launch: launch})
+        return outputs, stats
+
+    def _launch(
+        self,
+        op: Launch,
+        xs: Sequence[np.ndarray],
+        stats: RunStats,
+        observe: Observe | None,
+        by_layer: bool,
+    ) -> tuple[np.ndarray, ...]:
+        dram = self.machine.dram
+        for x, offset in zip(xs, op.inputs, strict=True):
+            dram[offset : offset + x.size] = np.ascontiguousarray(x).reshape(-1).view(np.uint8)
+        stats.launches += 1
+        if by_layer:
+            position = op.start
+            for layer in self.program.layers:
+                if op.start <= layer.start and layer.stop <= op.stop:
+                    self._run(layer.start, layer.stop, stats, layer)
+                    position = layer.stop
+                    record = self.program.tensors[layer.tensor]
+                    if observe is not None:
+                        observe(layer.tensor, _onnx_axes(self._read(record), record.axes))
+            self._run(position, op.stop, stats, None)
+        else:
+            self._run(op.start, op.stop, stats, None)
+        return tuple(
+            dram[offset : offset + math.prod(shape)].view(np.int8).reshape(shape).copy()
+            for offset, shape in zip(op.outputs, op.shapes, strict=True)
+        )
+
+    def _run(self, start: int, stop: int, stats: RunStats, layer: LayerRecord | None) -> None:
+        if start == stop:
+            return
+        result = self.machine.run(self.program.commands, start, stop, nodes=self.program.node_of)
+        stats.cycles += result.cycles
+        stats.commands += result.commands
+        stats.macs += result.macs
+        if layer is not None:
+            stats.layers.append(
+                LayerStats(layer.tensor, layer.nodes, result.commands, layer.macs, result.cycles)
+            )
+
+    def _read(self, record: TensorRecord) -> np.ndarray:
+        size = math.prod(record.shape)
+        raw = self.machine.dram[record.offset : record.offset + size]
+        return raw.view(np.int8).reshape(record.shape).copy()
+
+
+def _onnx_axes(array: np.ndarray, axes: Sequence[int] | None) -> np.ndarray:
+    """An array with its axes in the order of the ONNX tensor."""
+    if axes is None:
+        return array
+    return np.ascontiguousarray(array.transpose(np.argsort(np.asarray(axes))))
