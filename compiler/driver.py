@@ -203,7 +203,7 @@ class Compilation:
             versions=versions(),
             inputs=input_ports(module),
             outputs=output_ports(module),
-            batch=module.meta.get("batch"),
+            batch=module.meta.get("batch_symbol"),
         )
 
     def _backend_step(self, stage: Stage) -> Step:
