@@ -15,8 +15,9 @@ from .matching import uniform, zeros
 class Canonicalize(Pass, name="canonicalize"):
     """x * 1 -> x, relu(relu(x)) -> relu(x), reshape(reshape(x)) -> reshape(x), x - c -> x + (-c).
 
-    With `exact` every output keeps its bits, NaN, infinities and the sign of zero included. Without
-    it, rules that hold for real numbers only join in.
+    With `exact` every output keeps its bits, NaN, infinities and the sign of zero included (though
+    ONNX leaves open which zero a clamp at 0.0 makes of -0.0). Without it, rules that hold for real
+    numbers only join in.
     """
 
     exact: bool = True

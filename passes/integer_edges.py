@@ -19,8 +19,8 @@ from .base import Pass
 class IntegerEdges(Pass, name="integer-edges"):
     """quantize(input) -> integer input; dequantize before an output -> integer output.
 
-    An input that anything but one quantize op reads, and an output that no dequantize op feeds, stay
-    what they are.
+    An input that anything but one quantize op reads, and an output that no dequantize op feeds,
+    stay what they are.
     """
 
     def run(self, module: Module, report: RewriteReport) -> Module:

@@ -157,9 +157,14 @@ class _Conversion:
         """The value in its original order."""
         return self.get(value, identity(value.tensor.rank))
 
-    def nodes(self, op: Op) -> tuple[str, ...]:
-        passed = [node for value in op.operands for node in self.where(value).absorbed or ()]
-        return (*passed, *op.nodes)
+    def nodes(self, op: Op, new: Op | None) -> tuple[str, ...]:
+        """The ONNX nodes of an op, with those of the transposes in front of it that vanished."""
+        found: list[str] = []
+        for value in op.operands:
+            now = self.where(value)
+            if now.absorbed is not None and (new is None or now.value in new.operands):
+                found.extend(now.absorbed)
+        return (*found, *op.nodes)
 
     # What becomes of an op.
 
@@ -182,7 +187,7 @@ class _Conversion:
             # A permuted flatten is no tensor of the ONNX model, and goes without a name.
             value.name = old.name
             value.axes = _moved_axes(old.axes, perm)
-        self.rewriter.insert_before(self.anchor, [value], self.nodes(op))
+        self.rewriter.insert_before(self.anchor, [value], self.nodes(op, new))
         self.stored[old] = _Stored(value, perm, order=order)
         self.report.fired[f"convert {op.op_name}"] += 1
         return True
@@ -233,7 +238,7 @@ class _Conversion:
             return False
         where = inverse(perm)
         seen = tuple(where[axis] for axis in now.perm)
-        self.stored[op.result] = _Stored(now.value, seen, self.nodes(op))
+        self.stored[op.result] = _Stored(now.value, seen, self.nodes(op, None))
         self.report.fired[f"absorb {op.op_name}"] += 1
         return True
 

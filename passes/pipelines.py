@@ -32,9 +32,9 @@ def pipeline(level: int) -> tuple[Pass, ...]:
         case 1:
             return (*_simplify(exact=True), Dce())
         case 2:
-            return (*_simplify(exact=True), *_fuse(), Dce())
+            return (*_simplify(exact=True), *_fuse(exact=True), Dce())
         case 3:
-            return (*_simplify(exact=False), *_fuse(), Dce())
+            return (*_simplify(exact=False), *_fuse(exact=False), Dce())
         case _:
             known = ", ".join(map(str, LEVELS))
             raise UserError(f"no optimization level {level}", remedy=f"known: {known}")
@@ -54,7 +54,7 @@ def _simplify(*, exact: bool) -> tuple[Pass, ...]:
     )
 
 
-def _fuse() -> tuple[Pass, ...]:
+def _fuse(*, exact: bool) -> tuple[Pass, ...]:
     return (
         FuseBias(),  # before fold-batch-norm: a Gemm's bias stands between product and batch_norm
         FoldBatchNorm(),  # before fuse-activation: nothing multiplies behind a clamp
@@ -63,6 +63,6 @@ def _fuse() -> tuple[Pass, ...]:
         FuseResidual(),  # after fuse-bias: a constant operand belongs into the bias
         FuseActivation(),  # after fuse-residual: the clamp comes behind the residual
         FoldConstants(),  # weights that absorbed something are expressions no longer
-        Canonicalize(),  # what fusing left over
+        Canonicalize(exact=exact),  # what fusing left over
         Cse(),  # fusing makes constants, some of them equal
     )

@@ -22,7 +22,7 @@ def module_of(body: str, signature: str, weights: Mapping[str, Array] | None = N
 
 
 def feeds_of(module: Module, seed: int = 0, *, special: bool = False) -> dict[str, Array]:
-    """Random inputs; `special` scatters NaN, infinities, both zeros and a subnormal among floats."""
+    """Random inputs; `special` scatters NaN, infinities, zeros and a subnormal among floats."""
     rng = np.random.default_rng(seed)
     feeds: dict[str, Array] = {}
     for value in module.inputs:
@@ -83,8 +83,7 @@ def rewrites(
 ) -> list[PassRun]:
     """Assert that the passes make `after` of `before` and that both compute the same.
 
-    The second run of the passes must change nothing, every ONNX node must still be named, and what is
-    left must print and parse back.
+    The second run of the passes must change nothing, and every ONNX node must still be named.
     """
     module = module_of(before, signature, weights)
     feeds = feeds_of(module, special=special)
@@ -119,9 +118,7 @@ def declines(
 
 def op_counts(module: Module) -> Counter[str]:
     """How many ops of each kind there are, constants and the yield left out."""
-    return Counter(
-        op.op_name for op in module.ops() if not isinstance(op, Constant) and op.results
-    )
+    return Counter(op.op_name for op in module.ops() if not isinstance(op, Constant) and op.results)
 
 
 def constants(module: Module) -> Sequence[Array]:

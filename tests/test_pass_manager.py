@@ -200,7 +200,11 @@ def test_a_missing_file_and_a_wrong_suffix_are_refused(tmp_path: Path) -> None:
 
 def entries(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     found = EntryPoints([EntryPoint("mine", value, "mcc.passes")])
-    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: found)
+
+    def entry_points(group: str) -> EntryPoints:
+        return found.select(group=group)
+
+    monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
     discover.cache_clear()
 
 
@@ -218,7 +222,7 @@ def test_installed_plugins_are_found_when_a_name_is_unknown(
 
 def test_an_installed_plugin_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     entries(monkeypatch, "no_such_module")
-    with pytest.raises(UserError, match="plugin 'mine' of package .* cannot be imported"):
+    with pytest.raises(UserError, match=r"plugin 'mine' of package .* cannot be imported"):
         pass_named("no-such-pass")
     discover.cache_clear()
 

@@ -18,7 +18,7 @@ from mcc.ir import Array, Constant, Module, Value, evaluate, parse, print_module
 from mcc.passes import from_onnx_layout, to_onnx_layout
 
 RNG = np.random.default_rng(2)
-WEIGHTS = {
+WEIGHTS: dict[str, Array] = {
     "w": RNG.standard_normal((3, 2, 3, 3)).astype(np.float32),
     "v": RNG.standard_normal((3, 3, 1, 1)).astype(np.float32),
     "i": RNG.integers(-9, 9, (4, 2, 3, 3)).astype(np.int8),
@@ -29,9 +29,7 @@ NCHW = '(%x: f32[1,2,4,4]) -> ("y")'
 NHWC = '(%x: f32[1,4,4,2]) -> ("y")'
 
 
-def converts(
-    text: str, signature: str, counts: dict[str, int], *, exact: bool = True
-) -> Module:
+def converts(text: str, signature: str, counts: dict[str, int], *, exact: bool = True) -> Module:
     """Assert what is left, that every named value is the ONNX tensor it names, and the outputs."""
     module = module_of(text, signature, WEIGHTS)
     feeds = feeds_of(module)
@@ -159,7 +157,7 @@ INTEGER = """
     %p = sum_pool(%h, kernel=[2,2], strides=[2,2], zero=1) : i32[1,8,2,2]
     %q = requantize(%p, %s) : i8[1,8,2,2]
     %u = qadd(%n, %q, a_scale=0.5, b_scale=0.5) : i8[1,8,2,2]
-"""  # noqa: E501  # one op is one line
+"""  # one op is one line
 
 
 def test_a_lowered_module_has_one_transpose() -> None:

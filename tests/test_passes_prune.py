@@ -1,5 +1,7 @@
 """Magnitude pruning."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from pass_cases import constants, declines, module_of, run
@@ -33,8 +35,8 @@ def pruned(module: Module, pipeline: str) -> tuple[Array, Array, PassRun]:
 
 
 @pytest.mark.parametrize("make", [matmul, conv])
-def test_the_smallest_elements_become_zero(make: "type[Module]") -> None:
-    before, after, record = pruned(make(), "prune{sparsity=0.75}")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+def test_the_smallest_elements_become_zero(make: Callable[[], Module]) -> None:
+    before, after, record = pruned(make(), "prune{sparsity=0.75}")
     gone = after == 0
     assert gone.sum() == int(0.75 * before.size)
     assert np.abs(before[gone]).max() <= np.abs(before[~gone]).min()
@@ -48,12 +50,12 @@ def test_a_channel_goes_as_a_whole() -> None:
     assert gone.sum() == 5
     assert (after[~gone] != 0).all()
     assert strength[gone].max() <= strength[~gone].min()
-    before, after, _ = pruned(matmul(), "prune{sparsity=0.5 structure=channel}")
+    _, after, _ = pruned(matmul(), "prune{sparsity=0.5 structure=channel}")
     assert (after == 0).all(0).sum() == 16
 
 
 def test_a_tile_of_the_array_goes_as_a_whole() -> None:
-    before, after, _ = pruned(matmul(), "prune{sparsity=0.5 structure=block16}")
+    _, after, _ = pruned(matmul(), "prune{sparsity=0.5 structure=block16}")
     empty = strengths = 0
     for row in range(0, 40, 16):
         for column in range(0, 33, 16):
@@ -87,10 +89,21 @@ def test_pruning_again_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("text", "signature", "options", "reason"),
     [
-        (MATMUL.replace("yield(%y)", "yield(%y, %w)"), '(%x: f32[2,40]) -> ("y", "w")', "", "the weights are read otherwise too"),
-        (MATMUL.replace("f32", "i8").replace(": i8[2,", ": i32[2,"), '(%x: i8[2,40]) -> ("y")', "", "the weights are integers: prune before quantizing"),
         (
-            "%w = constant(@d) : f32[8,1,3,3]\n%y = conv(%x, %w, groups=8) : f32[1,8,2,2]\nyield(%y)",
+            MATMUL.replace("yield(%y)", "yield(%y, %w)"),
+            '(%x: f32[2,40]) -> ("y", "w")',
+            "",
+            "the weights are read otherwise too",
+        ),
+        (
+            MATMUL.replace("f32", "i8").replace(": i8[2,", ": i32[2,"),
+            '(%x: i8[2,40]) -> ("y")',
+            "",
+            "the weights are integers: prune before quantizing",
+        ),
+        (
+            "%w = constant(@d) : f32[8,1,3,3]\n"
+            "%y = conv(%x, %w, groups=8) : f32[1,8,2,2]\nyield(%y)",
             '(%x: f32[1,8,4,4]) -> ("y")',
             "{structure=block16}",
             "a convolution with groups has no tiles of 16 x 16",
@@ -102,7 +115,7 @@ def test_pruning_again_changes_nothing() -> None:
             "the weights are no matrix",
         ),
     ],
-)  # fmt: skip
+)
 def test_other_weights_stay(text: str, signature: str, options: str, reason: str) -> None:
     dtype = np.int8 if "i8" in signature else np.float32
     weights = {

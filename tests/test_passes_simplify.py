@@ -153,7 +153,10 @@ def test_movement_is_simplified(case: str) -> None:
 
 
 REAL = {
-    "plus zero": ("%c = constant(f32 0.0) : f32[]\n%y = add(%x, %c) : f32[64]\nyield(%y)", "yield(%x)"),
+    "plus zero": (
+        "%c = constant(f32 0.0) : f32[]\n%y = add(%x, %c) : f32[64]\nyield(%y)",
+        "yield(%x)",
+    ),
     "factors": (
         "%c = constant(f32 3.0) : f32[]\n%d = constant(f32 5.0) : f32[]\n"
         "%a = mul(%x, %c) : f32[64]\n%y = mul(%a, %d) : f32[64]\nyield(%y)",
@@ -163,7 +166,7 @@ REAL = {
         "%c = constant(f32 2.0) : f32[]\n%y = pow(%x, %c) : f32[64]\nyield(%y)",
         "%y = mul(%x, %x) : f32[64]\nyield(%y)",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", REAL)
@@ -344,9 +347,7 @@ def tree(leaves: int) -> Module:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("make", "share"), [(chain, 1), (tree, 3)])
-def test_time_grows_with_the_number_of_ops(
-    make: Callable[[int], Module], share: int
-) -> None:
+def test_time_grows_with_the_number_of_ops(make: Callable[[int], Module], share: int) -> None:
     times: list[float] = []
     for ops in (5_000, 20_000):
         module = make(ops // share)
