@@ -1,8 +1,10 @@
 """Text to module: ops are built from the text's records, in order."""
 
 import enum
+import gc
 import typing
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -48,11 +50,24 @@ def parse(
     Raises:
         UserError: With line, column and a caret, for anything that is not a valid module.
     """
-    record = read_records(text, source)
+    with _without_collector():
+        record = read_records(text, source)
+        try:
+            return _Builder(weights or {}).module(record)
+        except TextError as error:
+            raise located(text, source, error) from None
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """No search for garbage meanwhile: a large text makes many objects and no cycle, half the time."""
+    running = gc.isenabled()
+    gc.disable()
     try:
-        return _Builder(weights or {}).module(record)
-    except TextError as error:
-        raise located(text, source, error) from None
+        yield
+    finally:
+        if running:
+            gc.enable()
 
 
 class _Builder:
