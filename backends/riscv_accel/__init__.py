@@ -1,9 +1,10 @@
 """The accelerator backend: integer modules in NHWC to commands, in stages that can be read and run."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from mcc.ir import Module, print_module
-from mcc.passes.base import Pass
+from mcc.ir import Module, Progress, print_module
+from mcc.backends.base import Backend, Stage
+from mcc.passes import ChannelsLast, Dce, Pass
 from mcc.runtime.target import Target
 
 from .configure import Configure
@@ -12,22 +13,22 @@ from .lower import Tile
 from .machines import remembered
 from .partition import Partition
 
-Stages = tuple[tuple[str, tuple[Pass, ...]], ...]
 
-
-def stages(target: Target) -> Stages:
-    """The named stages between a lowered module in NHWC and `emit`."""
+def stages(target: Target) -> tuple[Stage, ...]:
+    """The named stages between a lowered module and `emit`."""
     name = remembered(target)
     return (
-        ("partitioned", (Partition(target=name),)),
-        ("tiled", (Tile(target=name),)),
+        # The array sums over channels, so they lie side by side in memory.
+        Stage("layout", (ChannelsLast(), Dce())),
+        Stage("partitioned", (Partition(target=name),)),
+        Stage("tiled", (Tile(target=name),)),
         # The machine's registers follow from the tiles, so this comes after every choice of order.
-        ("configured", (Configure(target=name),)),
+        Stage("configured", (Configure(target=name),)),
     )
 
 
 def emit(
-    module: Module, target: Target, progress: Callable[[str], None] | None = None
+    module: Module, target: Target, progress: Progress | None = None
 ) -> Mapping[str, bytes]:
     """The artifact's members from the last stage's module: what runs, its data, and a report."""
     from mcc.ir.files import weights_to_bytes
@@ -40,4 +41,6 @@ def emit(
     return members
 
 
-__all__ = ["Configure", "Linked", "Partition", "Stages", "Tile", "emit", "link", "stages"]
+BACKEND = Backend("riscv_accel", stages, emit, quantize="int8")
+
+__all__ = ["BACKEND", "Configure", "Linked", "Partition", "Tile", "emit", "link", "stages"]

@@ -55,7 +55,7 @@ def link(module: Module, target: Target, progress: Progress | None = None) -> Li
             if not isinstance(op, Kernel):
                 continue
             if progress is not None:
-                progress(names[op.result])
+                progress("emitting", len(layers), len(kernels))
             offsets = {
                 argument: constants[value] if value in constants else places[value]
                 for argument, value in zip(op.body.args, (*op.xs, op.result), strict=False)

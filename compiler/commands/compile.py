@@ -8,8 +8,8 @@ import click
 from .output import json_option, progress_bar, verbose_option
 
 if TYPE_CHECKING:
-    from mcc.driver import Compilation
-    from mcc.options import Options
+    from ..driver import Compilation
+    from ..options import Options
 
 
 def _pair(text: str) -> tuple[float, float]:
@@ -108,10 +108,11 @@ def command(
     mcc resnet8.onnx --target riscv-accel -O2 --calibrate cifar10.npz
     mcc resnet8.onnx --quantize int8 --emit onnx -o resnet8_int8.onnx
     """
-    from mcc import report
-    from mcc.driver import Compilation
-    from mcc.options import Options
     from mcc.passes import pass_named
+
+    from .. import report
+    from ..driver import Compilation
+    from ..options import Options
 
     options = Options(
         target=target,
@@ -192,8 +193,7 @@ def _show(
     explain: str | None,
     verbose: int,
 ) -> None:
-    from mcc import report
-
+    from .. import report
     from .output import print_json
 
     if as_json:

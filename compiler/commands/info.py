@@ -17,10 +17,10 @@ def command(source: Path, shapes: tuple[str, ...], as_json: bool, verbose: int) 
     if source.suffix == ".mcc":
         _artifact(source, as_json, verbose)
         return
-    from mcc import report
     from mcc.backends import register_ops
     from mcc.ir import load_module
 
+    from .. import report
     from .compile import parse_shapes
 
     register_ops()
@@ -44,8 +44,9 @@ def command(source: Path, shapes: tuple[str, ...], as_json: bool, verbose: int) 
 
 
 def _artifact(source: Path, as_json: bool, verbose: int) -> None:
-    from mcc import report
     from mcc.runtime import load
+
+    from .. import report
 
     artifact = load(source)
     record = report.artifact_record(artifact, source)

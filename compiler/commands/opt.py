@@ -16,9 +16,11 @@ def command(
     module: Path, passes: str, plugins: tuple[str, ...], output: Path | None, explain: str | None
 ) -> None:
     """Run passes on MODULE, a .mir file (`-` reads standard input), and print the result."""
-    from mcc import backends, report
+    from mcc import backends
     from mcc.ir import load_module, parse, print_module, save_module
     from mcc.passes import PassRun, load_plugin, pass_named, pipeline_for, run_passes
+
+    from .. import report
 
     backends.register_ops()
     if explain:

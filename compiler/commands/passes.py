@@ -11,9 +11,10 @@ from .output import json_option, print_json
 @json_option
 def command(name: str | None, plugins: tuple[str, ...], as_json: bool) -> None:
     """List the passes, or show NAME with its options."""
-    from mcc import report
     from mcc.backends import register_ops
     from mcc.passes import load_plugin
+
+    from .. import report
 
     register_ops()
     for plugin in plugins:

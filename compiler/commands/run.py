@@ -41,7 +41,8 @@ def command(
     """
     from mcc.ir import UserError
     from mcc.runtime import Session
-    from mcc.samples import labels_in, random_samples, read_samples
+
+    from ..samples import labels_in, random_samples, read_samples
 
     session = Session(artifact, threads=threads)
     labels: list[int] | None = None

@@ -8,7 +8,7 @@ import click
 from .output import json_option, print_json, print_table, verbose_option
 
 if TYPE_CHECKING:
-    from mcc.verify import TensorCheck, Verification
+    from ..verify import TensorCheck, Verification
 
 
 @click.command("verify")
@@ -35,8 +35,9 @@ def command(
     outputs with the float original.
     """
     from mcc.runtime import load
-    from mcc.samples import random_samples, read_samples
-    from mcc.verify import verify
+
+    from ..samples import random_samples, read_samples
+    from ..verify import verify
 
     loaded = load(artifact)
     feeds = (
