@@ -48,7 +48,10 @@ class Partition(Pass, name="accel-partition"):
                 continue
             if isinstance(ops[0], Conv):
                 _pad_on_host(ops, rewriter, target)
-            rewriter.replace(ops[-1], _layer(ops).result)
+            last, layer = ops[-1], _layer(ops)
+            rewriter.insert_before(last, [layer.result])
+            rewriter.replace_value(last.results[0], layer.result)
+            rewriter.erase_dead([last])
             report.fired["layer"] += 1
         for op in module.body:
             if not isinstance(op, Layer | Constant | Yield):
@@ -167,7 +170,9 @@ def _layer(ops: Sequence[Op]) -> Layer:
         body.append(clone(op, mapping))
     body.append(Yield((mapping[ops[-1].results[0]],)))
     layer = Layer(tuple(sources), body)
-    nodes = dict.fromkeys(node for op in ops for node in op.nodes)
+    # A requantize is named after what it was fused from; the product knows better.
+    named = [op for op in ops if not isinstance(op, Requantize)] or ops
+    nodes = dict.fromkeys(node for op in named for node in op.nodes)
     layer.named(ops[-1].results[0].name, tuple(nodes))
     layer.result.like(ops[-1].results[0])
     return layer

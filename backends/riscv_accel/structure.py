@@ -54,6 +54,11 @@ class Kernel(Op, name="accel.kernel"):
         return result
 
     @property
+    def pure(self) -> bool:
+        """Its effects stay within the buffers that it makes for itself."""
+        return True
+
+    @property
     def memories(self) -> tuple[Value, ...]:
         """The arguments that are no DRAM."""
         return self.body.args[len(self.xs) + 1 :]
