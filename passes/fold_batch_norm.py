@@ -17,8 +17,9 @@ INFINITY = float("inf")
 class FoldBatchNorm(Pass, name="fold-batch-norm"):
     """batch_norm(conv(x, w, b)) -> conv(x, w', b'), conv(batch_norm(x), w, b) -> conv(x, w', b').
 
-    So for matmul. Where neither neighbour can hold it, it becomes `x * factor + shift` (`leftover=
-    mul-add`), or a 1x1 depthwise convolution (`leftover=depthwise`), which suits an accelerator.
+    Likewise matmul. Where neither neighbour can hold it, it becomes `x * factor + shift`
+    (`leftover=mul-add`), or a 1x1 depthwise convolution (`leftover=depthwise`), which suits an
+    accelerator.
     """
 
     leftover: Literal["mul-add", "depthwise", "keep"] = "mul-add"
@@ -34,7 +35,7 @@ class FoldBatchNorm(Pass, name="fold-batch-norm"):
 
 
 def into_producer(op: BatchNorm) -> Value | Because | None:
-    """batch_norm(conv(x, w, b)) -> conv(x, w * factor, b * factor + shift); so for matmul."""
+    """batch_norm(conv(x, w, b)) -> conv(x, w * factor, b * factor + shift), likewise matmul."""
     producer = linear_producer(op.x)
     if producer is None:
         return None
@@ -49,7 +50,7 @@ def into_producer(op: BatchNorm) -> Value | Because | None:
 
 
 def into_reader(op: Conv | Matmul) -> Value | Because | None:
-    """conv(batch_norm(x), w, b) -> conv(x, w * factor, b + sum(w * shift)); so for matmul."""
+    """conv(batch_norm(x), w, b) -> conv(x, w * factor, b + sum(w * shift)), likewise matmul."""
     norm = op.x.op
     if not isinstance(norm, BatchNorm):
         return None

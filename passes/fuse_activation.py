@@ -41,7 +41,7 @@ def before_max_pool(op: Relu | Clip) -> Value | Because | None:
 class FuseActivation(Pass, name="fuse-activation"):
     """relu(conv(x)) -> conv(x) {lo=0}, clip(conv(x), lo, hi) -> conv(x) {lo, hi}.
 
-    So for matmul and add.
+    Likewise matmul and add.
     """
 
     rules = (fuse, before_max_pool)

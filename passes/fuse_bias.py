@@ -20,7 +20,7 @@ INFINITY = float("inf")
 
 
 def fuse_add(op: Add) -> Value | Because | None:
-    """conv(x, w, b) + c -> conv(x, w, b + c); so for matmul."""
+    """conv(x, w, b) + c -> conv(x, w, b + c), likewise matmul."""
     for value, other in ((op.a, op.b), (op.b, op.a)):
         found = _vector(value, other, op)
         if found is None:
@@ -33,7 +33,7 @@ def fuse_add(op: Add) -> Value | Because | None:
 
 
 def fuse_mul(op: Mul) -> Value | Because | None:
-    """conv(x, w, b) * c -> conv(x, w * c, b * c); so for matmul."""
+    """conv(x, w, b) * c -> conv(x, w * c, b * c), likewise matmul."""
     for value, other in ((op.a, op.b), (op.b, op.a)):
         found = _vector(value, other, op)
         if found is None:
@@ -61,7 +61,7 @@ def _vector(value: Value, other: Value, op: Add | Mul) -> tuple[Linear, Array] |
 class FuseBias(Pass, name="fuse-bias"):
     """conv(x, w, b) + c -> conv(x, w, b + c), conv(x, w, b) * c -> conv(x, w * c, b * c).
 
-    `c` is constant and has one number per channel; so for matmul.
+    Likewise matmul. `c` is constant, with one number for all or one per channel.
     """
 
     rules = (fuse_add, fuse_mul)

@@ -28,7 +28,7 @@ Window = Conv | MaxPool | AvgPool | SumPool
 
 
 def fuse(op: Conv | MaxPool | AvgPool | SumPool) -> Value | Because | None:
-    """conv(pad(x)) -> conv(x) {pads}; so for pools, where what they do with padding allows it."""
+    """conv(pad(x)) -> conv(x) {pads}, likewise pools, where what they pad with allows it."""
     pad = op.x.op
     if not isinstance(pad, Pad):
         return None
@@ -96,6 +96,6 @@ def lower_bound(value: Value) -> float:
 
 
 class FusePad(Pass, name="fuse-pad"):
-    """conv(pad(x)) -> conv(x) {pads}; so for pools, where what they do with padding allows it."""
+    """conv(pad(x)) -> conv(x) {pads}, likewise pools, where what they pad with allows it."""
 
     rules = (fuse,)

@@ -9,7 +9,7 @@ from .matching import readers_text, rebuild, single_use
 
 
 class FuseResidual(Pass, name="fuse-residual"):
-    """conv(x, w, b) + r -> conv(x, w, b, r); so for matmul.
+    """conv(x, w, b) + r -> conv(x, w, b, r), likewise matmul.
 
     Where both operands could take the other, the one defined later does: its operands are then no
     older than they were, and the earlier one's result is what waits.

@@ -61,7 +61,7 @@ from .matching import rebuild
 
 
 class ChannelsLast(Pass, name="layout"):
-    """conv {nchw} -> conv {nhwc}, so for pools; transposes sink, meet and cancel.
+    """conv {nchw} -> conv {nhwc}, likewise pools; transposes sink, meet and cancel.
 
     Works at any level, on lowered integer modules in the first place. Every value that is stored in
     another order than its ONNX tensor says so in `axes`. A flatten in front of a matmul with

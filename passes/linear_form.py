@@ -63,7 +63,7 @@ def with_affine(op: Linear, factor: Array | None, shift: Array, lo: float, hi: f
         hi: Clamp of the new op.
     """
     dtype = op.result.tensor.dtype.numpy
-    wide = np.float64 if dtype.kind == "f" else np.int64
+    wide = np.float64 if op.result.tensor.dtype.is_float else np.int64
     bias = constant_of(op.b)
     old = np.zeros(output_channels(op), wide) if bias is None else bias.astype(wide)
     weights = op.w

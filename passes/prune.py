@@ -14,7 +14,7 @@ BLOCK = 16
 
 
 class Prune(Pass, name="prune"):
-    """conv(x, w) -> conv(x, w with its smallest entries zeroed); so for matmul.
+    """conv(x, w) -> conv(x, w with its smallest entries zeroed), likewise matmul.
 
     Of each constant weight, the share `sparsity` becomes zero, smallest first (S. Han et al.,
     «Learning both weights and connections», 2015): single elements by magnitude, or output channels
@@ -81,7 +81,7 @@ def _why_not(op: Constant, weighed: list[Conv | Matmul], structure: str) -> str 
     readers: list[Op] = list(op.result.uses)
     if any(reader not in weighed for reader in readers):
         return "the weights are read otherwise too"
-    if op.data.array.dtype.kind != "f":
+    if not op.result.tensor.dtype.is_float:
         return "the weights are integers: prune before quantizing"
     if any(isinstance(reader, Matmul) and op.data.array.ndim != 2 for reader in weighed):
         return "the weights are no matrix"
