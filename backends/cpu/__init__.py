@@ -1,1 +1,26 @@
 """The CPU, by way of TVM; the only folder that imports TVM's compiler."""
+
+from collections.abc import Mapping
+
+from mcc.ir import Module, Progress
+from mcc.passes import ChannelsLast, Dce
+from mcc.runtime import Target
+
+from ..base import Backend, Stage
+from .compile import compile_library, library_members
+
+__all__ = ["BACKEND", "compile_library", "emit", "library_members", "stages"]
+
+
+def stages(target: Target) -> tuple[Stage, ...]:
+    """What happens to a lowered module before kernels are written for it."""
+    # Vectors run along the channels, so these go last in memory.
+    return (Stage("layout", (ChannelsLast(), Dce())),)
+
+
+def emit(module: Module, target: Target, progress: Progress | None = None) -> Mapping[str, bytes]:
+    """The artifact members `library.so` and `library.json`."""
+    return library_members(module, target, progress)
+
+
+BACKEND = Backend(name="cpu", stages=stages, emit=emit)

@@ -1,0 +1,281 @@
+"""Convolution and matrix multiplication, float and integer, as contractions."""
+
+import math
+
+import numpy as np
+
+from mcc.ir import Value, constant_of
+from mcc.ops import Conv, Matmul
+
+from ..plan import Planner
+from ..registry import Strides, contiguous, lower
+from ..storage import Slot, stored
+from ..tail import Node, Tail, apply
+from ..tir import Expr, Writer
+from .contract import Contraction, choose_blocking, merged_positions
+from .elementwise import strided_copy
+from .loops import Loop, collapse
+from .products import Product, Vnni, correction, multiply_add, product_of
+from .scalar import clamp
+from .shape import padded
+from .windows import Windows, windows_of
+
+
+@lower(Conv, fuses=True)
+def conv(op: Conv, planner: Planner, tail: Tail) -> None:
+    kernel = op.w.tensor.dims[2:]
+    per_group, outputs = op.w.tensor.dims[1], op.w.tensor.dims[0] // op.groups
+    result = stored(op.result.tensor.dtype)
+    weights = constant_of(op.w)
+    machine = planner.machine
+    if per_group == 1 and outputs == 1:
+        view = windows_of(planner, op, kernel, op.pad_value, channels_last=True)
+        _depthwise(op, planner, tail, view, multiply_add(result, machine))
+        return
+    product = product_of(
+        op.x.tensor.dtype,
+        op.w.tensor.dtype,
+        result,
+        machine,
+        constant_w=weights is not None and (op.groups == 1 or per_group % 4 == 0),
+    )
+    view = windows_of(
+        planner,
+        op,
+        kernel,
+        op.pad_value,
+        channels_last=product.step > 1,
+        channel_multiple=product.step if op.groups == 1 else 1,
+    )
+    along = view.channel_strides()
+    _finish_products(op, planner, tail, along)
+    if weights is not None:
+        rows = weights.reshape(weights.shape[0], -1)
+        _add_correction(planner, tail, correction(product, rows), along)
+    depth = view.channels // op.groups
+    lead = [
+        view.batch_loop(tail.operands),
+        # The weights' stride is known once they are packed; it only matters that it is not 0.
+        view.channel_loop(op.groups, per_group * view.channel, 1, tail.operands, step=outputs),
+    ]
+    *rows_, tile = view.spatial_loops(tail.operands)
+    lead, tile = merged_positions([*lead, *rows_], tile)
+    blocking = choose_blocking(tile.extent, outputs, product, machine)
+    width = blocking.vectors * product.lanes
+    count = math.prod(kernel)
+    if weights is not None:
+        blocks = -(-outputs // width)
+        packed = _pack(weights, op.groups, depth, width, blocks, product)
+        w = planner.constant(packed)
+        deep, block = width * product.step, count * depth * width
+        group = blocks * block
+    else:
+        w = _channels_last_weights(planner, op)
+        deep, block = outputs, width
+        group = count * depth * outputs
+    tap = deep * (depth // product.step)
+    w_strides = tuple(stride * tap for stride in contiguous(kernel))
+    channels = Loop(depth // product.step, (0, view.channel * product.step, deep))
+    contraction = Contraction(
+        lead=tuple(_with_weights(loop, group) for loop in lead),
+        tile=tile,
+        vec=view.channel_loop(outputs, 0, 1, tail.operands),
+        reduce=tuple(collapse([*view.tap_loops(w_strides), channels], 3)),
+        product=product,
+        blocking=blocking,
+        block_stride=block,
+        root=tail.root,
+    )
+    planner.finish(tail, "conv", contraction, (view.slot, w))
+
+
+def _with_weights(loop: Loop, stride: int) -> Loop:
+    """The loop over groups gets its stride in the packed weights."""
+    if not loop.strides[2]:
+        return loop
+    return Loop(loop.extent, (*loop.strides[:2], stride, *loop.strides[3:]))
+
+
+def _pack(
+    weights: np.ndarray, groups: int, depth: int, width: int, blocks: int, product: Product
+) -> np.ndarray:
+    """[O, C, *K] as [group, block, tap, C / step, width, step], padded with zeros: in the order of use."""
+    outputs, per_group = weights.shape[0] // groups, weights.shape[1]
+    count = math.prod(weights.shape[2:])
+    full = np.zeros((groups, blocks * width, depth, count), weights.dtype)
+    full[:, :outputs, :per_group] = weights.reshape(groups, outputs, per_group, count)
+    split = full.reshape(groups, blocks, width, depth // product.step, product.step, count)
+    return np.ascontiguousarray(split.transpose(0, 1, 5, 3, 2, 4))
+
+
+def _channels_last_weights(planner: Planner, op: Conv) -> Slot:
+    """Weights that are computed, as [group, tap, C, O / groups]."""
+    outputs, per_group = op.w.tensor.dims[0] // op.groups, op.w.tensor.dims[1]
+    count = math.prod(op.w.tensor.dims[2:])
+    shape = (op.groups, count, per_group, outputs)
+    strides = (outputs * per_group * count, 1, count, per_group * count)
+    return strided_copy(planner, planner.slot(op.w), shape, strides, name="pack")
+
+
+def _depthwise(op: Conv, planner: Planner, tail: Tail, view: Windows, product: Product) -> None:
+    """One input channel for each output channel: vectors run along the channels of x and w alike."""
+    _finish_products(op, planner, tail, view.channel_strides())
+    channels, kernel = op.w.tensor.dims[0], view.kernel
+    count = math.prod(kernel)
+    weights = constant_of(op.w)
+    if weights is not None:
+        w = planner.constant(np.ascontiguousarray(weights.reshape(channels, count).T))
+    else:
+        w = strided_copy(planner, planner.slot(op.w), (count, channels), (1, count), name="pack")
+    *rows, tile = view.spatial_loops(tail.operands)
+    lead, tile = merged_positions([view.batch_loop(tail.operands), *rows], tile)
+    blocking = choose_blocking(tile.extent, channels, product, planner.machine)
+    w_strides = tuple(stride * channels for stride in contiguous(kernel))
+    contraction = Contraction(
+        lead=tuple(lead),
+        tile=tile,
+        vec=view.channel_loop(channels, view.channel, 1, tail.operands),
+        reduce=tuple(collapse(view.tap_loops(w_strides), 3)),
+        product=product,
+        blocking=blocking,
+        block_stride=blocking.vectors * product.lanes,
+        root=tail.root,
+    )
+    planner.finish(tail, "depthwise", contraction, (view.slot, w))
+
+
+@lower(Matmul, fuses=True)
+def matmul(op: Matmul, planner: Planner, tail: Tail) -> None:
+    x, w = op.x.tensor.dims, op.w.tensor.dims
+    x = x if len(x) > 1 else (1, *x)
+    w = w if len(w) > 1 else (*w, 1)
+    (rows, depth), columns = x[-2:], w[-1]
+    weights = constant_of(op.w)
+    result = stored(op.result.tensor.dtype)
+    product = product_of(
+        op.x.tensor.dtype,
+        op.w.tensor.dtype,
+        result,
+        planner.machine,
+        constant_w=weights is not None,
+    )
+    extra = -depth % product.step
+    sides = ((0,) * len(x), (*(0,) * (len(x) - 1), extra))
+    source = padded(planner, planner.slot(op.x), x, *sides, 0)
+    x = (*x[:-1], depth + extra)
+
+    lead_rank = max(len(x), len(w)) - 2
+    x_lead = _lead_strides(x, lead_rank)
+    y = contiguous(tail.shape)
+    row_axis = lead_rank if op.x.tensor.rank > 1 else None
+    column_axis = len(y) - 1 if op.w.tensor.rank > 1 else None
+    along = tuple(int(axis == column_axis) for axis in range(len(y)))
+    _finish_products(op, planner, tail, along)
+    if weights is not None:
+        _matmul_correction(planner, tail, product, weights.reshape(w), lead_rank, column_axis)
+
+    def loop(extent: int, axis: int | None, x_stride: int, w_stride: int) -> Loop:
+        outside = [op_.strides[axis] if axis is not None else 0 for op_ in tail.operands]
+        return Loop(extent, (0 if axis is None else y[axis], x_stride, w_stride, *outside))
+
+    w_units = _lead_strides((*w[:-2], 1, 1), lead_rank)
+    lead = [loop(tail.shape[i], i, x_lead[i], w_units[i]) for i in range(lead_rank)]
+    lead, tile = merged_positions(lead, loop(rows, row_axis, x[-1], 0))
+    blocking = choose_blocking(tile.extent, columns, product, planner.machine)
+    width = blocking.vectors * product.lanes
+    if weights is not None:
+        blocks = -(-columns // width)
+        slot = planner.constant(_pack_matrix(weights.reshape(w), x[-1], width, blocks, product))
+        deep, block = width * product.step, x[-1] * width
+        unit = blocks * block
+    else:
+        slot = planner.slot(op.w)
+        deep, block, unit = columns, width, depth * columns
+    steps = x[-1] // product.step
+    contraction = Contraction(
+        lead=tuple(_with_weights(item, item.strides[2] * unit) for item in lead),
+        tile=tile,
+        vec=loop(columns, column_axis, 0, 1),
+        reduce=(Loop(steps, (0, product.step, deep)),),
+        product=product,
+        blocking=blocking,
+        block_stride=block,
+        root=tail.root,
+    )
+    planner.finish(tail, "matmul", contraction, (source, slot))
+
+
+def _lead_strides(shape: tuple[int, ...], rank: int) -> Strides:
+    """Strides of the axes before the last two, aligned at the right, 0 where the extent is 1."""
+    strides = contiguous(shape)[:-2]
+    kept = tuple(0 if n == 1 else s for n, s in zip(shape[:-2], strides, strict=True))
+    return (0,) * (rank - len(kept)) + kept
+
+
+def _pack_matrix(
+    weights: np.ndarray, depth: int, width: int, blocks: int, product: Product
+) -> np.ndarray:
+    """[..., K, N] as [..., block, K / step, width, step], padded with zeros."""
+    lead = weights.shape[:-2]
+    full = np.zeros((*lead, depth, blocks * width), weights.dtype)
+    full[..., : weights.shape[-2], : weights.shape[-1]] = weights
+    split = full.reshape(-1, depth // product.step, product.step, blocks, width)
+    return np.ascontiguousarray(split.transpose(0, 3, 1, 4, 2))
+
+
+def _matmul_correction(
+    planner: Planner,
+    tail: Tail,
+    product: Product,
+    weights: np.ndarray,
+    lead_rank: int,
+    column_axis: int | None,
+) -> None:
+    if not isinstance(product, Vnni):
+        return
+    depth, columns = weights.shape[-2:]
+    rows = weights.swapaxes(-1, -2).reshape(-1, depth)
+    lead = _lead_strides((*weights.shape[:-2], 1, columns), lead_rank)
+    strides = [0] * len(tail.shape)
+    strides[:lead_rank] = lead
+    if column_axis is not None:
+        strides[column_axis] = 1
+    _add_correction(planner, tail, correction(product, rows), tuple(strides))
+
+
+def _add_correction(
+    planner: Planner, tail: Tail, addend: np.ndarray | None, strides: Strides
+) -> None:
+    if addend is not None:
+        leaf = tail.add_operand(planner.constant(addend), strides)
+        tail.graft(lambda anchor: apply(_plus, anchor, leaf))
+
+
+def _plus(writer: Writer, a: Expr, b: Expr) -> Expr:
+    return a + b
+
+
+def _finish_products(op: Conv | Matmul, planner: Planner, tail: Tail, along: Strides) -> None:
+    """Bias, residual and clamp, before what was fused behind the op."""
+
+    def operand(value: Value, strides: Strides) -> Node:
+        return tail.add_operand(planner.slot(value), strides)
+
+    b = operand(op.b, along) if op.b is not None else None
+    r = operand(op.r, contiguous(tail.shape)) if op.r is not None else None
+    k = operand(op.k, along) if op.k is not None else None
+
+    def residual(writer: Writer, total: Expr, value: Expr, *factor: Expr) -> Expr:
+        return total + (value.cast("int32") * factor[0] if factor else value)
+
+    def grow(anchor: Node) -> Node:
+        node = anchor
+        if b is not None:
+            node = apply(_plus, node, b)
+        if r is not None:
+            node = apply(residual, node, r) if k is None else apply(residual, node, r, k)
+        if op.lo > -math.inf or op.hi < math.inf:
+            node = apply(lambda writer, total: clamp(total, op.lo, op.hi), node)
+        return node
+
+    tail.graft(grow)

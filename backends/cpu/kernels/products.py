@@ -1,0 +1,130 @@
+"""How a contraction combines an element of x with an element of w, and what it accumulates in."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from mcc.ir import DType
+
+from ..machine import Machine
+from ..tir import Buffer, Expr, Index, Number, Writer, intrinsic, lowest
+from . import maths
+
+
+@dataclass(frozen=True)
+class Product:
+    """One kind of inner step: `step` elements of the reduction at once, in accumulators of `lanes` results."""
+
+    dtype: str
+    """Of the accumulator."""
+    lanes: int
+    start: Number
+    step: int = 1
+    has_weights: bool = True
+
+    def x(self, buffer: Buffer, place: Index, lanes: int, stride: int) -> Expr:
+        """The x operand: one element for all lanes (stride 0), or one a lane."""
+        return buffer.load(place, lanes, stride).cast(self.dtype)
+
+    def w(self, buffer: Buffer, place: Index, lanes: int, stride: int) -> Expr:
+        return buffer.load(place, lanes, stride).cast(self.dtype)
+
+    def combine(self, writer: Writer, total: Expr, x: Expr, w: Expr | None) -> Expr:
+        assert w is not None
+        return total + x * w
+
+    def vectors(self, extent: int) -> list[tuple[int, int]]:
+        """An extent as vectors: the lanes of each, and how many of them count."""
+        found: list[tuple[int, int]] = []
+        lanes = self.lanes
+        while extent:
+            while lanes > extent:
+                lanes //= 2
+            found.append((lanes, lanes))
+            extent -= lanes
+        return found
+
+
+@dataclass(frozen=True)
+class Fold(Product):
+    """A reduction of x alone, by a function of two values."""
+
+    has_weights: bool = False
+    fold: Callable[[Writer, Expr, Expr], Expr] = maths.larger
+
+    def combine(self, writer: Writer, total: Expr, x: Expr, w: Expr | None) -> Expr:
+        return self.fold(writer, total, x)
+
+
+@dataclass(frozen=True)
+class Vnni(Product):
+    """AVX-512 VNNI: four products of 8-bit integers and their sum for each of 16 results in one instruction.
+
+    The instruction multiplies unsigned by signed. A signed x enters as x + 128, which whoever packs the weights takes
+    back by adding -128 * sum(w) to every result.
+    """
+
+    step: int = 4
+    signed: bool = True
+
+    def x(self, buffer: Buffer, place: Index, lanes: int, stride: int) -> Expr:
+        four = buffer.load(place, 4).bits("int32", 1)
+        shifted = four ^ -0x7F7F7F80 if self.signed else four
+        return shifted.broadcast(lanes)
+
+    def w(self, buffer: Buffer, place: Index, lanes: int, stride: int) -> Expr:
+        return buffer.load(place, 4 * lanes)
+
+    def combine(self, writer: Writer, total: Expr, x: Expr, w: Expr | None) -> Expr:
+        assert w is not None
+        bytes_ = x.bits("uint8", 4 * total.lanes)
+        return intrinsic(f"llvm.x86.avx512.vpdpbusd.{32 * total.lanes}", total, bytes_, w)
+
+    def vectors(self, extent: int) -> list[tuple[int, int]]:
+        found: list[tuple[int, int]] = []
+        for lanes in (16, 8, 4):
+            while extent >= lanes or (lanes == 4 and extent):
+                found.append((lanes, min(lanes, extent)))
+                extent -= min(lanes, extent)
+        return found
+
+
+def multiply_add(dtype: str, machine: Machine) -> Product:
+    """Products in the accumulator's own type; LLVM fuses them for floats."""
+    return Product(dtype, machine.lanes(dtype), 0.0 if dtype.startswith("float") else 0)
+
+
+def product_of(x: DType, w: DType, result: str, machine: Machine, *, constant_w: bool) -> Product:
+    """The fastest kind for these types on this machine."""
+    if machine.vnni and constant_w and x in (DType.I8, DType.U8) and w is DType.I8:
+        return Vnni("int32", 16, 0, signed=x is DType.I8)
+    return multiply_add(result, machine)
+
+
+def folding(
+    dtype: str, machine: Machine, fold: Callable[[Writer, Expr, Expr], Expr], start: Number
+) -> Fold:
+    return Fold(dtype, machine.lanes(dtype), start, fold=fold)
+
+
+def largest(dtype: str, machine: Machine) -> Fold:
+    """The maximum; NaN wins."""
+    return folding(dtype, machine, maths.larger, lowest(dtype))
+
+
+def total(dtype: str, machine: Machine) -> Fold:
+    """The sum."""
+    return folding(dtype, machine, _plus, 0.0 if dtype.startswith("float") else 0)
+
+
+def _plus(writer: Writer, a: Expr, b: Expr) -> Expr:
+    return a + b
+
+
+def correction(product: Product, weights: np.ndarray) -> np.ndarray | None:
+    """What a product's shift of x adds to results, taken back: per row of `weights` [rows, taps]; None where nothing."""
+    if not isinstance(product, Vnni) or not product.signed:
+        return None
+    sums = weights.astype(np.int64).sum(1)
+    return (-128 * sums).astype(np.int32)

@@ -1,0 +1,95 @@
+"""The integer ops of a quantized model, to the bit: round half to even, every float32 step rounded (docs/numerics.md)."""
+
+from typing import cast
+
+from mcc.ir import DType, Op
+from mcc.ops import Dequantize, Lookup, QAdd, Quantize, Requantize
+
+from ..registry import channel, elementwise
+from ..storage import stored
+from ..tir import Buffer, Expr, Writer, intrinsic, select
+
+
+def rounded(x: Expr) -> Expr:
+    """To the nearest integer, halves to even."""
+    return intrinsic("llvm.rint", x)
+
+
+def exactly(x: Expr) -> Expr:
+    """The rounded value of x: the code generator must not fuse its product into a following sum."""
+    return intrinsic("llvm.arithmetic.fence", x)
+
+
+def saturated(writer: Writer, x: Expr, zero: Expr | int, lo: int, hi: int, dtype: DType) -> Expr:
+    """clamp(x + zero, lo, hi) of a rounded float32; NaN becomes lo.
+
+    The clamp comes first, in floats: beyond 2^24 they could not hold x + zero. For types of at most 16 bits.
+    """
+    if isinstance(zero, int):
+        low, high = float(lo - zero), float(hi - zero)
+        # `not (x > low)` is true for NaN.
+        bounded = select(x > low, select(x < high, x, high), low)
+        return (bounded.cast("int32") + zero).cast(stored(dtype))
+    wide = zero.cast("int32")
+    reach = float(2**22)  # any zero point of 16 bits or fewer keeps the sum beyond the range
+    near = select(x > -reach, select(x < reach, x, reach), -reach)
+    total = writer.bind(near.cast("int32") + wide)
+    high_cut = select(total > hi, hi, total)
+    return select(total < lo, lo, high_cut).cast(stored(dtype))
+
+
+def _axis(op: Op) -> int:
+    return cast("Quantize | Dequantize | Requantize", op).axis
+
+
+@elementwise(Quantize, align=channel(_axis))
+def quantize(op: Quantize, writer: Writer, x: Expr, scale: Expr, zero: Expr) -> Expr:
+    dtype = op.zero.tensor.dtype
+    ratio = writer.bind(rounded(x / scale))
+    if dtype is DType.I32:
+        return _quantize_wide(writer, ratio, zero)
+    return saturated(writer, ratio, zero, *dtype.limits, dtype)
+
+
+def _quantize_wide(writer: Writer, ratio: Expr, zero: Expr) -> Expr:
+    """To i32: the sum in float64, which holds every int32."""
+    lo, hi = DType.I32.limits
+    total = writer.bind(ratio.cast("float64") + zero.cast("float64"))
+    low, high = float(lo), float(hi)
+    bounded = select(total > low, select(total < high, total, high), low)
+    return bounded.cast("int32")
+
+
+@elementwise(Dequantize, align=channel(_axis))
+def dequantize(op: Dequantize, writer: Writer, x: Expr, scale: Expr, zero: Expr) -> Expr:
+    if op.x.tensor.dtype is DType.I32:
+        wide = x.cast("int64") - zero.cast("int64")
+    else:
+        wide = x.cast("int32") - zero.cast("int32")
+    return wide.cast("float32") * scale
+
+
+@elementwise(Requantize, align=channel(_axis))
+def requantize(op: Requantize, writer: Writer, x: Expr, multiplier: Expr) -> Expr:
+    product = writer.bind(rounded(x.cast("float32") * multiplier))
+    return saturated(writer, product, op.zero, op.lo, op.hi, op.dtype)
+
+
+@elementwise(QAdd)
+def qadd(op: QAdd, writer: Writer, a: Expr, b: Expr) -> Expr:
+    left = exactly((a.cast("int32") - op.a_zero).cast("float32") * op.a_scale)
+    right = exactly((b.cast("int32") - op.b_zero).cast("float32") * op.b_scale)
+    total = writer.bind(rounded(writer.bind(left + right)))
+    return saturated(writer, total, op.zero, op.lo, op.hi, op.dtype)
+
+
+def _always(op: Op) -> bool:
+    return True
+
+
+@elementwise(Lookup, scalar=_always, whole=(1,))
+def lookup(op: Lookup, writer: Writer, x: Expr, table: Buffer) -> Expr:
+    place = x.cast("int32") + (128 if op.x.tensor.dtype is DType.I8 else 0)
+    return table.load(writer.bind(place))
+
+

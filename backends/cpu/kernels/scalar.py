@@ -1,0 +1,233 @@
+"""Element-wise ops on floats, integers and truth values (i1 is a byte that is 0 or 1)."""
+
+import math
+
+from mcc.ir import DType, Op
+from mcc.ops import (
+    Abs,
+    Add,
+    And,
+    BatchNorm,
+    Cast,
+    Clip,
+    Div,
+    Equal,
+    Erf,
+    Exp,
+    Greater,
+    LeakyRelu,
+    Less,
+    Log,
+    Maximum,
+    Minimum,
+    Mul,
+    Neg,
+    Not,
+    Or,
+    Pow,
+    Reciprocal,
+    Relu,
+    Sigmoid,
+    Sqrt,
+    Sub,
+    Tanh,
+    Where,
+)
+
+from ..registry import channel, elementwise
+from ..storage import stored
+from ..tir import Expr, Writer, constant, intrinsic, libm, select
+from . import maths
+
+
+def clamp(x: Expr, lo: float, hi: float) -> Expr:
+    """Clip to [lo, hi] in x's dtype; NaN stays, infinite bounds do nothing."""
+    if lo > -math.inf:
+        bound = lo if x.is_float else int(lo)
+        x = select(x < bound, bound, x)
+    if hi < math.inf:
+        bound = hi if x.is_float else int(hi)
+        x = select(x > bound, bound, x)
+    return x
+
+
+def _is_double(op: Op) -> bool:
+    return op.results[0].tensor.dtype is DType.F64
+
+
+def _always(op: Op) -> bool:
+    return True
+
+
+@elementwise(Neg)
+def neg(op: Neg, writer: Writer, x: Expr) -> Expr:
+    return -x
+
+
+@elementwise(Abs)
+def absolute(op: Abs, writer: Writer, x: Expr) -> Expr:
+    if x.is_float:
+        return intrinsic("llvm.fabs", x)
+    return x if x.dtype.startswith("u") else select(x < 0, 0 - x, x)
+
+
+@elementwise(Not)
+def logical_not(op: Not, writer: Writer, x: Expr) -> Expr:
+    return x ^ 1
+
+
+@elementwise(Exp, scalar=_is_double)
+def exp(op: Exp, writer: Writer, x: Expr) -> Expr:
+    return maths.exp(writer, x)
+
+
+@elementwise(Log, scalar=_always)
+def log(op: Log, writer: Writer, x: Expr) -> Expr:
+    return libm("log", x)
+
+
+@elementwise(Sqrt)
+def sqrt(op: Sqrt, writer: Writer, x: Expr) -> Expr:
+    return intrinsic("llvm.sqrt", x)
+
+
+@elementwise(Reciprocal)
+def reciprocal(op: Reciprocal, writer: Writer, x: Expr) -> Expr:
+    return 1.0 / x
+
+
+@elementwise(Tanh, scalar=_is_double)
+def tanh(op: Tanh, writer: Writer, x: Expr) -> Expr:
+    return maths.tanh(writer, x)
+
+
+@elementwise(Sigmoid, scalar=_is_double)
+def sigmoid(op: Sigmoid, writer: Writer, x: Expr) -> Expr:
+    return maths.sigmoid(writer, x)
+
+
+@elementwise(Erf, scalar=_is_double)
+def erf(op: Erf, writer: Writer, x: Expr) -> Expr:
+    return maths.erf(writer, x)
+
+
+@elementwise(Relu)
+def relu(op: Relu, writer: Writer, x: Expr) -> Expr:
+    return clamp(x, 0.0, math.inf)
+
+
+@elementwise(LeakyRelu)
+def leaky_relu(op: LeakyRelu, writer: Writer, x: Expr) -> Expr:
+    return select(x >= 0.0, x, x * op.alpha)
+
+
+@elementwise(Clip)
+def clip(op: Clip, writer: Writer, x: Expr) -> Expr:
+    return clamp(x, op.lo, op.hi)
+
+
+@elementwise(Cast)
+def cast(op: Cast, writer: Writer, x: Expr) -> Expr:
+    if op.to is DType.I1:
+        return select(
+            x.differs(0.0 if x.is_float else 0),
+            constant(1, "uint8", x.lanes),
+            constant(0, "uint8", x.lanes),
+        )
+    return x.cast(stored(op.to))
+
+
+@elementwise(Add)
+def add(op: Add, writer: Writer, a: Expr, b: Expr) -> Expr:
+    return clamp(writer.bind(a + b), op.lo, op.hi)
+
+
+@elementwise(Sub)
+def sub(op: Sub, writer: Writer, a: Expr, b: Expr) -> Expr:
+    return a - b
+
+
+@elementwise(Mul)
+def mul(op: Mul, writer: Writer, a: Expr, b: Expr) -> Expr:
+    return a * b
+
+
+def _integer_dividend(op: Op) -> bool:
+    return not op.results[0].tensor.dtype.is_float
+
+
+@elementwise(Div, scalar=_integer_dividend)
+def div(op: Div, writer: Writer, a: Expr, b: Expr) -> Expr:
+    return a / b
+
+
+@elementwise(Pow, scalar=_always)
+def power(op: Pow, writer: Writer, a: Expr, b: Expr) -> Expr:
+    if a.is_float:
+        return libm("pow", a, b.cast(a.dtype))
+    return _integer_power(writer, a, b)
+
+
+def _integer_power(writer: Writer, a: Expr, b: Expr) -> Expr:
+    """Square and multiply; products wrap as numpy's do."""
+    bits = int("".join(letter for letter in b.dtype if letter.isdigit()))
+    result, square, left = constant(1, a.dtype), a, b
+    for _ in range(bits):
+        odd = (left & 1).differs(0)
+        result = writer.bind(select(odd, result * square, result))
+        square = writer.bind(square * square)
+        left = writer.bind(left >> 1)
+    return result
+
+
+@elementwise(Minimum)
+def minimum(op: Minimum, writer: Writer, a: Expr, b: Expr) -> Expr:
+    return maths.smaller(writer, a, b)
+
+
+@elementwise(Maximum)
+def maximum(op: Maximum, writer: Writer, a: Expr, b: Expr) -> Expr:
+    return maths.larger(writer, a, b)
+
+
+def _truth(condition: Expr) -> Expr:
+    one, zero = (constant(bit, "uint8", condition.lanes) for bit in (1, 0))
+    return select(condition, one, zero)
+
+
+@elementwise(Equal)
+def equal(op: Equal, writer: Writer, a: Expr, b: Expr) -> Expr:
+    return _truth(a.equals(b))
+
+
+@elementwise(Less)
+def less(op: Less, writer: Writer, a: Expr, b: Expr) -> Expr:
+    return _truth(a < b)
+
+
+@elementwise(Greater)
+def greater(op: Greater, writer: Writer, a: Expr, b: Expr) -> Expr:
+    return _truth(a > b)
+
+
+@elementwise(And)
+def logical_and(op: And, writer: Writer, a: Expr, b: Expr) -> Expr:
+    return a & b
+
+
+@elementwise(Or)
+def logical_or(op: Or, writer: Writer, a: Expr, b: Expr) -> Expr:
+    return a | b
+
+
+@elementwise(Where)
+def where(op: Where, writer: Writer, condition: Expr, a: Expr, b: Expr) -> Expr:
+    return select(condition.differs(0), a, b)
+
+
+@elementwise(BatchNorm, align=channel(lambda op: 1))
+def batch_norm(
+    op: BatchNorm, writer: Writer, x: Expr, scale: Expr, bias: Expr, mean: Expr, var: Expr
+) -> Expr:
+    root = intrinsic("llvm.sqrt", writer.bind(var + op.epsilon))
+    return (x - mean) * writer.bind(scale / root) + bias

@@ -1,0 +1,113 @@
+"""What a CPU offers to kernels, and which processor flags its code needs."""
+
+from dataclasses import dataclass
+
+from mcc.ir import UserError, known_names
+from mcc.runtime import Target
+
+# LLVM's feature name -> the flag that Linux shows in /proc/cpuinfo, for what LLVM emits unasked.
+_X86_FLAGS = {
+    "sse3": "pni",
+    "ssse3": "ssse3",
+    "sse4.1": "sse4_1",
+    "sse4.2": "sse4_2",
+    "popcnt": "popcnt",
+    "avx": "avx",
+    "avx2": "avx2",
+    "fma": "fma",
+    "f16c": "f16c",
+    "bmi": "bmi1",
+    "bmi2": "bmi2",
+    "movbe": "movbe",
+    "adx": "adx",
+    "lzcnt": "abm",
+    "gfni": "gfni",
+    "avx512f": "avx512f",
+    "avx512bw": "avx512bw",
+    "avx512cd": "avx512cd",
+    "avx512dq": "avx512dq",
+    "avx512vl": "avx512vl",
+    "avx512ifma": "avx512ifma",
+    "avx512vbmi": "avx512vbmi",
+    "avx512vbmi2": "avx512_vbmi2",
+    "avx512vnni": "avx512_vnni",
+    "avx512bitalg": "avx512_bitalg",
+    "avx512vpopcntdq": "avx512_vpopcntdq",
+    "avx512bf16": "avx512_bf16",
+    "avx512fp16": "avx512_fp16",
+    "avxvnni": "avx_vnni",
+    "avxvnniint8": "avx_vnni_int8",
+}
+_ARM_FLAGS = {"neon": "asimd", "dotprod": "asimddp", "fullfp16": "asimdhp", "i8mm": "i8mm"}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The processor that kernels are written for."""
+
+    triple: str
+    cpu: str
+    features: tuple[str, ...]
+    """Options to LLVM beyond the processor's name, such as `+avx2`."""
+    vector_bytes: int
+    registers: int
+    """Vector registers."""
+    vnni: bool
+    """Whether 64 products of 8-bit integers are one instruction (AVX-512 VNNI)."""
+    flags: tuple[str, ...]
+    """What /proc/cpuinfo must show where the code is to run."""
+
+    def lanes(self, dtype: str) -> int:
+        """Elements of one vector register."""
+        digits = "".join(letter for letter in dtype if letter.isdigit())
+        return self.vector_bytes * 8 // int(digits)
+
+
+def machine_of(target: Target) -> Machine:
+    """The processor that a target names, by default this one.
+
+    Raises:
+        UserError: For a processor that LLVM does not know.
+    """
+    from tvm.target import codegen
+
+    triple = target.host.triple or str(codegen.llvm_get_system_triple())
+    cpu = target.host.cpu or ("" if target.host.triple else str(codegen.llvm_get_system_cpu()))
+    features = target.host.features
+    kind: dict[str, object] = {"kind": "llvm"}
+    if cpu:
+        names = {str(name) for name in codegen.llvm_get_cpu_archlist(_llvm({**kind, "mtriple": triple}))}
+        if cpu not in names:
+            raise UserError(f"LLVM knows no processor {cpu!r} for {triple}", remedy=known_names(names))
+    record = llvm_record(triple, cpu, features)
+    found = {str(name) for name in codegen.llvm_get_cpu_features(_llvm(record))}
+    found |= {name[1:] for name in features if name.startswith("+")}
+    found -= {name[1:] for name in features if name.startswith("-")}
+    wide = "avx512f" in found and "avx512vl" in found and "avx512bw" in found
+    x86 = triple.startswith(("x86_64", "i686"))
+    table = _X86_FLAGS if x86 else _ARM_FLAGS if triple.startswith("aarch64") else {}
+    return Machine(
+        triple=triple,
+        cpu=cpu,
+        features=features,
+        vector_bytes=64 if wide else 32 if "avx2" in found else 16,
+        registers=32 if wide or not x86 else 16,
+        vnni=wide and "avx512vnni" in found,
+        flags=tuple(sorted(table[name] for name in found if name in table)),
+    )
+
+
+def llvm_record(triple: str, cpu: str, features: tuple[str, ...]) -> dict[str, object]:
+    """TVM's description of a target for its LLVM code generator."""
+    record: dict[str, object] = {"kind": "llvm", "mtriple": triple}
+    if cpu:
+        record["mcpu"] = cpu
+    if features:
+        record["mattr"] = list(features)
+    return record
+
+
+def _llvm(record: dict[str, object]) -> object:
+    from tvm.target import Target as TvmTarget
+
+    return TvmTarget(record)

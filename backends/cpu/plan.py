@@ -1,0 +1,193 @@
+"""A module as a sequence of kernel calls on flat arrays; what Relax and LLVM get to see."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mcc.ir import Constant, Module, Op, OpError, Tensor, UserError, Value, Yield, format_op, known_names
+
+from .fuse import absorbed_values
+from .machine import Machine
+from .registry import ELEMENTWISE, LOWERINGS, Strides, broadcast
+from .storage import STORABLE, Slot, stored
+from .tail import Anchor, Apply, Leaf, Node, Operand, Tail
+from .tir import Buffer, Expr, Writer
+
+Write = Callable[[Writer, tuple[Buffer, ...], Buffer], None]
+"""`write(writer, inputs, output)`: the body of one kernel."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One kernel call."""
+
+    name: str
+    write: Write
+    inputs: tuple[Slot, ...]
+    output: Slot
+
+
+@dataclass
+class Plan:
+    """All calls in order, and where each value of the module lies."""
+
+    inputs: list[Slot] = field(default_factory=list[Slot])
+    calls: list[Call] = field(default_factory=list[Call])
+    slots: dict[Value, Slot] = field(default_factory=dict[Value, Slot])
+    fused: dict[Value, Value] = field(default_factory=dict[Value, Value])
+    """A value that is never stored -> the value in whose kernel it is computed."""
+
+
+class Planner:
+    """What lowering rules work with: slots of values, constants, kernel calls."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.plan = Plan()
+        self._constants: dict[tuple[str, bytes], Slot] = {}
+
+    def slot(self, value: Value) -> Slot:
+        """Where a value that is computed already lies."""
+        return self.plan.slots[value]
+
+    def define(self, value: Value, slot: Slot) -> None:
+        self.plan.slots[value] = slot
+
+    def constant(self, array: np.ndarray) -> Slot:
+        """A flat constant; equal arrays share one."""
+        flat = np.ascontiguousarray(array).reshape(-1)
+        if flat.dtype == np.bool_:
+            flat = flat.view(np.uint8)
+        if not flat.size:
+            flat = np.zeros(1, flat.dtype)
+        key = (flat.dtype.name, flat.tobytes())
+        if key not in self._constants:
+            self._constants[key] = Slot(flat.dtype.name, flat.size, flat)
+        return self._constants[key]
+
+    def call(
+        self, name: str, write: Write, inputs: tuple[Slot, ...], dtype: str, size: int
+    ) -> Slot:
+        """A kernel that makes a new array of `size` elements."""
+        output = Slot(dtype, max(1, size))
+        self.plan.calls.append(Call(name, write, inputs, output))
+        return output
+
+    def finish(self, tail: Tail, name: str, write: Write, inputs: tuple[Slot, ...]) -> None:
+        """The kernel that stores a tail's value; it reads `inputs`, then the tail's operands."""
+        every = (*inputs, *(operand.slot for operand in tail.operands))
+        dtype, size = stored(tail.value.tensor.dtype), tail.value.tensor.size
+        self.define(tail.value, self.call(name, write, every, dtype, size))
+
+
+def plan_module(module: Module, machine: Machine) -> Plan:
+    """Lower every op; the module has been through `refuse_unsupported`."""
+    planner = Planner(machine)
+    for value in module.inputs:
+        slot = Slot(stored(value.tensor.dtype), max(1, value.tensor.size))
+        planner.plan.inputs.append(slot)
+        planner.define(value, slot)
+    absorbed = absorbed_values(module)
+    for op in module.body:
+        if isinstance(op, Yield) or op.results[0] in absorbed:
+            continue
+        if isinstance(op, Constant):
+            planner.define(op.result, planner.constant(op.data.array))
+            continue
+        anchor, tail = _grow(op, absorbed, planner)
+        for value in tail.fused:
+            planner.plan.fused[value] = tail.value
+        if anchor is None:
+            from .kernels import write_elementwise
+
+            write_elementwise(planner, tail)
+        else:
+            LOWERINGS[type(anchor)].write(anchor, planner, tail)
+    return planner.plan
+
+
+def _grow(root: Op, absorbed: dict[Value, Op], planner: Planner) -> tuple[Op | None, Tail]:
+    """The anchor below `root`, if one is, and the expression above it."""
+    operands: list[Operand] = []
+    fused: list[Value] = []
+    anchors: list[Op] = []
+    scalar = False
+
+    def visit(op: Op) -> Node:
+        nonlocal scalar
+        rule = ELEMENTWISE.get(type(op))
+        if rule is None:
+            anchors.append(op)
+            return Anchor()
+        scalar = scalar or rule.scalar(op)
+        arguments: list[Node] = []
+        for number, operand in enumerate(op.operands):
+            if operand in absorbed and operand.op is not None:
+                fused.append(operand)
+                arguments.append(visit(operand.op))
+                continue
+            whole = number in rule.whole
+            strides: Strides = () if whole else rule.align(op, number, operand)
+            operands.append(Operand(planner.slot(operand), strides))
+            arguments.append(Leaf(len(operands) - 1, whole))
+        return Apply(_meaning(rule.meaning, op), tuple(arguments))
+
+    node = visit(root)
+    tail = Tail(root.results[0], node, operands, scalar, tuple(fused))
+    return (anchors[0] if anchors else None), tail
+
+
+def _meaning(meaning: Callable[..., object], op: Op) -> Callable[..., Expr]:
+    def write(writer: Writer, *arguments: Expr | Buffer) -> Expr:
+        made = meaning(op, writer, *arguments)
+        assert isinstance(made, Expr)
+        return made
+
+    return write
+
+
+def refuse_unsupported(module: Module) -> None:
+    """Raise one `UserError` that lists every op this backend has no kernel for, before anything is built."""
+    problems = list(_problems(module))
+    if problems:
+        raise UserError(
+            "the cpu backend cannot compile: " + "; ".join(problems),
+            remedy="Run the model by its definition (the evaluator), or report the op. Kernels are there for "
+            + known_names(cls.op_name for cls in (*ELEMENTWISE, *LOWERINGS)),
+        )
+
+
+def _problems(module: Module) -> Iterator[str]:
+    for value in module.inputs:
+        yield from _type_problem(value, f"input {value.name}")
+    for op in module.body:
+        if isinstance(op, Yield):
+            continue
+        origin = f" (ONNX node {', '.join(op.nodes)})" if op.nodes else ""
+        if not isinstance(op, Constant) and not (type(op) in ELEMENTWISE or type(op) in LOWERINGS):
+            yield f"{op.op_name}{origin}"
+            continue
+        for value in op.results:
+            yield from _type_problem(value, f"{op.op_name}{origin}")
+
+
+def _type_problem(value: Value, what: str) -> Iterator[str]:
+    if not isinstance(value.type, Tensor):
+        yield f"{what}: {value.type} is no tensor"
+    elif value.tensor.dtype not in STORABLE:
+        yield f"{what}: no kernels for {value.tensor.dtype}"
+    elif any(not isinstance(dim, int) for dim in value.tensor.shape):
+        yield f"{what}: {value.tensor} has a symbolic dimension"
+
+
+__all__ = [
+    "Call",
+    "OpError",
+    "Plan",
+    "Planner",
+    "broadcast",
+    "format_op",
+    "plan_module",
+    "refuse_unsupported",
+]

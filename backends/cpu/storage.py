@@ -1,0 +1,38 @@
+"""Flat arrays in memory, as kernels see the values of a module."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mcc.ir import DType
+
+_STORED = {
+    DType.F64: "float64",
+    DType.F32: "float32",
+    DType.I64: "int64",
+    DType.I32: "int32",
+    DType.I16: "int16",
+    DType.I8: "int8",
+    DType.U64: "uint64",
+    DType.U32: "uint32",
+    DType.U16: "uint16",
+    DType.U8: "uint8",
+    DType.I1: "uint8",
+}
+STORABLE = frozenset(_STORED)
+"""The dtypes that kernels can hold; i1 is a byte that is 0 or 1."""
+
+
+def stored(dtype: DType) -> str:
+    """TVM's name for the elements of a stored tensor."""
+    return _STORED[dtype]
+
+
+@dataclass(frozen=True, eq=False)
+class Slot:
+    """A flat array that kernels read or write: an input, a result, or a constant (with `data`)."""
+
+    dtype: str
+    size: int
+    """Elements; an empty tensor has one that nobody looks at."""
+    data: np.ndarray | None = None

@@ -1,0 +1,287 @@
+"""TVM's tensor IR with types: expressions with a dtype and lanes, flat buffers, and a writer of statements.
+
+The only file that calls TVM's constructors, so that its untyped objects stay in here. All buffers are flat; shapes and
+strides are arithmetic of the kernels.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from tvm import ir, tirx
+
+Number = int | float
+
+
+def _type(dtype: str, lanes: int) -> str:
+    return dtype if lanes == 1 else f"{dtype}x{lanes}"
+
+
+class Expr:
+    """A scalar or vector expression."""
+
+    __slots__ = ("dtype", "lanes", "node")
+
+    def __init__(self, node: Any, dtype: str, lanes: int = 1) -> None:
+        self.node = node
+        self.dtype = dtype
+        self.lanes = lanes
+
+    @property
+    def is_float(self) -> bool:
+        return self.dtype.startswith("float")
+
+    def __add__(self, other: "Expr | Number") -> "Expr":
+        return _binary(tirx.Add, self, other)
+
+    def __radd__(self, other: Number) -> "Expr":
+        return constant(other, self.dtype) + self
+
+    def __sub__(self, other: "Expr | Number") -> "Expr":
+        return _binary(tirx.Sub, self, other)
+
+    def __rsub__(self, other: Number) -> "Expr":
+        return constant(other, self.dtype) - self
+
+    def __mul__(self, other: "Expr | Number") -> "Expr":
+        return _binary(tirx.Mul, self, other)
+
+    def __rmul__(self, other: Number) -> "Expr":
+        return constant(other, self.dtype) * self
+
+    def __truediv__(self, other: "Expr | Number") -> "Expr":
+        """Division; integers truncate towards zero."""
+        return _binary(tirx.Div, self, other)
+
+    def __rtruediv__(self, other: Number) -> "Expr":
+        return constant(other, self.dtype) / self
+
+    def __floordiv__(self, other: "Expr | int") -> "Expr":
+        return _binary(tirx.FloorDiv, self, other)
+
+    def __mod__(self, other: "Expr | int") -> "Expr":
+        return _binary(tirx.FloorMod, self, other)
+
+    def __neg__(self) -> "Expr":
+        # 0 - x would turn -0 into +0.
+        return self * -1.0 if self.is_float else 0 - self
+
+    def __lt__(self, other: "Expr | Number") -> "Expr":
+        return _binary(tirx.LT, self, other, "bool")
+
+    def __le__(self, other: "Expr | Number") -> "Expr":
+        return _binary(tirx.LE, self, other, "bool")
+
+    def __gt__(self, other: "Expr | Number") -> "Expr":
+        return _binary(tirx.GT, self, other, "bool")
+
+    def __ge__(self, other: "Expr | Number") -> "Expr":
+        return _binary(tirx.GE, self, other, "bool")
+
+    def equals(self, other: "Expr | Number") -> "Expr":
+        return _binary(tirx.EQ, self, other, "bool")
+
+    def differs(self, other: "Expr | Number") -> "Expr":
+        return _binary(tirx.NE, self, other, "bool")
+
+    def __and__(self, other: "Expr | int") -> "Expr":
+        return _binary(tirx.bitwise_and, self, other)
+
+    def __or__(self, other: "Expr | int") -> "Expr":
+        return _binary(tirx.bitwise_or, self, other)
+
+    def __xor__(self, other: "Expr | int") -> "Expr":
+        return _binary(tirx.bitwise_xor, self, other)
+
+    def __lshift__(self, other: "Expr | int") -> "Expr":
+        return _binary(tirx.shift_left, self, other)
+
+    def __rshift__(self, other: "Expr | int") -> "Expr":
+        return _binary(tirx.shift_right, self, other)
+
+    def cast(self, dtype: str) -> "Expr":
+        """Convert the value; floats truncate towards zero."""
+        if dtype == self.dtype:
+            return self
+        return Expr(tirx.Cast(_type(dtype, self.lanes), self.node), dtype, self.lanes)
+
+    def bits(self, dtype: str, lanes: int | None = None) -> "Expr":
+        """The same bits as another type of the same total size."""
+        count = self.lanes if lanes is None else lanes
+        return Expr(tirx.reinterpret(_type(dtype, count), self.node), dtype, count)
+
+    def broadcast(self, lanes: int) -> "Expr":
+        if self.lanes == lanes:
+            return self
+        return Expr(tirx.Broadcast(self.node, lanes), self.dtype, lanes)
+
+
+def constant(value: Number, dtype: str, lanes: int = 1) -> Expr:
+    return Expr(tirx.const(value, dtype), dtype).broadcast(lanes)
+
+
+def lowest(dtype: str) -> Number:
+    """What every other value of the type exceeds or equals."""
+    if dtype.startswith("float"):
+        return -math.inf
+    if dtype.startswith("uint"):
+        return 0
+    return -(2 ** (int(dtype.removeprefix("int")) - 1))
+
+
+def _binary(make: Any, left: Expr, right: Expr | Number, dtype: str | None = None) -> Expr:
+    other = right if isinstance(right, Expr) else constant(right, left.dtype)
+    if other.dtype != left.dtype:
+        raise TypeError(f"operands are {left.dtype} and {other.dtype}")
+    lanes = max(left.lanes, other.lanes)
+    node = make(left.broadcast(lanes).node, other.broadcast(lanes).node)
+    return Expr(node, dtype or left.dtype, lanes)
+
+
+def select(condition: Expr, yes: Expr | Number, no: Expr | Number) -> Expr:
+    """`yes` where the condition holds, else `no`; both are computed."""
+    like = yes if isinstance(yes, Expr) else no
+    if not isinstance(like, Expr):
+        raise TypeError("one of both needs a type")
+    first = yes if isinstance(yes, Expr) else constant(yes, like.dtype)
+    second = no if isinstance(no, Expr) else constant(no, like.dtype)
+    lanes = max(condition.lanes, first.lanes, second.lanes)
+    node = tirx.Select(
+        condition.broadcast(lanes).node, first.broadcast(lanes).node, second.broadcast(lanes).node
+    )
+    return Expr(node, like.dtype, lanes)
+
+
+def intrinsic(name: str, *arguments: Expr) -> Expr:
+    """A pure LLVM intrinsic whose result has the type of its first argument."""
+    first = arguments[0]
+    nodes = [argument.node for argument in arguments]
+    node = tirx.call_llvm_pure_intrin(_type(first.dtype, first.lanes), name, *nodes)
+    return Expr(node, first.dtype, first.lanes)
+
+
+def libm(name: str, *arguments: Expr) -> Expr:
+    """A function of the C mathematics library on scalars."""
+    first = arguments[0]
+    suffixed = name + ("f" if first.dtype == "float32" else "")
+    nodes = [argument.node for argument in arguments]
+    return Expr(tirx.call_pure_extern(first.dtype, suffixed, *nodes), first.dtype)
+
+
+Index = Expr | int
+
+
+def index_sum(*terms: tuple[Index, int]) -> Index:
+    """The sum of index times stride; what is known when compiling stays an int."""
+    fixed = 0
+    moving: Expr | None = None
+    for index, stride in terms:
+        if isinstance(index, int):
+            fixed += index * stride
+        elif stride:
+            term = index if stride == 1 else index * stride
+            moving = term if moving is None else moving + term
+    if moving is None:
+        return fixed
+    return moving + fixed if fixed else moving
+
+
+def _index_node(index: Index) -> Any:
+    return tirx.const(index, "int32") if isinstance(index, int) else index.node
+
+
+class Buffer:
+    """A flat array: a parameter of the kernel, or scratch memory on its stack."""
+
+    __slots__ = ("dtype", "node", "size")
+
+    def __init__(self, name: str, dtype: str, size: int) -> None:
+        if size >= 2**31:
+            raise OverflowError(f"{name} has {size} elements; kernels index with 32 bits")
+        self.node: Any = tirx.decl_buffer((size,), dtype, name=name)
+        self.dtype = dtype
+        self.size = size
+
+    def load(self, index: Index, lanes: int = 1, stride: int = 1) -> Expr:
+        """`lanes` elements, `stride` apart; stride 0 reads one and broadcasts it."""
+        if lanes == 1 or stride == 0:
+            one = Expr(tirx.BufferLoad(self.node, [_index_node(index)]), self.dtype)
+            return one.broadcast(lanes)
+        ramp = tirx.Ramp(_index_node(index), stride, lanes)
+        return Expr(tirx.BufferLoad(self.node, [ramp]), self.dtype, lanes)
+
+
+class Writer:
+    """Collects the statements of one kernel; loops and branches are context managers."""
+
+    def __init__(self) -> None:
+        self._blocks: list[list[Any]] = [[]]
+        self._names = 0
+
+    def _fresh(self, stem: str) -> str:
+        self._names += 1
+        return f"{stem}{self._names}"
+
+    def _close(self) -> Any:
+        statements = self._blocks.pop()
+        if not statements:
+            return tirx.Evaluate(tirx.const(0, "int32"))
+        return statements[0] if len(statements) == 1 else tirx.SeqStmt(statements)
+
+    @contextmanager
+    def loop(self, extent: int, *, parallel: bool = False) -> Iterator[Index]:
+        """Run the body `extent` times; a single iteration needs no loop."""
+        if extent == 1:
+            yield 0
+            return
+        variable = tirx.Var(self._fresh("i"), "int32")
+        self._blocks.append([])
+        yield Expr(variable, "int32")
+        kind = tirx.ForKind.PARALLEL if parallel else tirx.ForKind.SERIAL
+        zero, end = tirx.const(0, "int32"), tirx.const(extent, "int32")
+        body = self._close()
+        self._blocks[-1].append(tirx.For(variable, zero, end, kind, body))
+
+    @contextmanager
+    def branch(self, condition: Expr) -> Iterator[None]:
+        self._blocks.append([])
+        yield
+        body = self._close()
+        self._blocks[-1].append(tirx.IfThenElse(condition.node, body, None))
+
+    def store(self, buffer: Buffer, index: Index, value: Expr, stride: int = 1) -> None:
+        """Write the lanes of `value`, `stride` elements apart."""
+        if value.dtype != buffer.dtype:
+            raise TypeError(f"a {value.dtype} goes into a buffer of {buffer.dtype}")
+        node = _index_node(index)
+        place = node if value.lanes == 1 else tirx.Ramp(node, stride, value.lanes)
+        self._blocks[-1].append(tirx.BufferStore(buffer.node, value.node, [place]))
+
+    def bind(self, value: Expr) -> Expr:
+        """Compute once: a variable that holds the value."""
+        if isinstance(value.node, tirx.Var | tirx.IntImm | tirx.FloatImm):
+            return value
+        variable = tirx.Var(self._fresh("t"), _type(value.dtype, value.lanes))
+        self._blocks[-1].append(tirx.Bind(variable, value.node))
+        return Expr(variable, value.dtype, value.lanes)
+
+    def bind_index(self, index: Index) -> Index:
+        return index if isinstance(index, int) else self.bind(index)
+
+    def scratch(self, dtype: str, size: int) -> Buffer:
+        """Memory of this scope. Below 1 KB it lies on the stack, where LLVM turns constant places into registers."""
+        buffer = Buffer(self._fresh("s"), dtype, size)
+        self._blocks[-1].append(tirx.AllocBuffer(buffer.node))
+        return buffer
+
+    def check(self, condition: Expr, message: str) -> None:
+        """Let the call fail with `message` unless the condition holds; not inside a parallel loop."""
+        kind, text = ir.StringImm("ValueError"), ir.StringImm(message)
+        self._blocks[-1].append(tirx.AssertStmt(kind, condition.node, [text]))
+
+    def function(self, parameters: Sequence[Buffer]) -> object:
+        """The finished kernel."""
+        body = self._close()
+        made = tirx.PrimFunc([buffer.node for buffer in parameters], body)
+        return made.with_attr("tirx.noalias", True)

@@ -1,0 +1,254 @@
+"""Running a compiled CPU library through TVM's runtime alone: its compiler (260 MB) is never loaded."""
+
+import ctypes
+import importlib.util
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mcc.ir import Array, DType, UserError
+
+from .artifact import Artifact
+from .session import Observer, RunOutcome
+
+_ALIGNMENT = 64
+_REMEDY = "pip install 'mcc-compiler[cpu]'"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Entry(_Record):
+    """A tensor of the library."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class Stored(Entry):
+    """A tensor that `observe` returns, as its result number `result`."""
+
+    result: int
+
+
+class Fused(_Record):
+    """A value that is computed inside the kernel of another and never stored."""
+
+    name: str
+    into: str
+
+
+class Processor(_Record):
+    """What the code was compiled for."""
+
+    triple: str
+    cpu: str
+    flags: tuple[str, ...]
+    """Flags that /proc/cpuinfo must show."""
+
+
+class Table(_Record):
+    """What a library holds: `library.json` of an artifact."""
+
+    inputs: tuple[Entry, ...]
+    outputs: tuple[Entry, ...]
+    values: tuple[Stored, ...]
+    fused: tuple[Fused, ...]
+    machine: Processor
+
+    @classmethod
+    def from_json(cls, text: bytes | str) -> Self:
+        """Read the table; `UserError` for a malformed one."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise UserError(
+                f"the library's table is malformed: {error.errors()[0]['msg']}",
+                where="library.json",
+                remedy="compile the model again",
+            ) from None
+
+
+class Library:
+    """A compiled module in this process."""
+
+    def __init__(
+        self, library: bytes | Path, table: Table | bytes | str, threads: int | None = None
+    ) -> None:
+        """Load `library` (its bytes or path).
+
+        Args:
+            library: The shared library.
+            table: What it holds.
+            threads: How many threads kernels may use, in the whole process; all cores by default.
+
+        Raises:
+            UserError: If TVM's runtime is missing, or this processor lacks instructions that the code uses.
+        """
+        self.table = table if isinstance(table, Table) else Table.from_json(table)
+        check_processor(self.table.machine)
+        ffi = _runtime()
+        if threads is not None:
+            if threads < 1:
+                raise UserError(f"{threads} threads cannot run anything", remedy="give 1 or more")
+            ffi.get_global_func("runtime.config_threadpool")(1, threads)
+        module = _load(ffi, library)
+        self._machine = module["vm_load_executable"]()
+        cpu, pooled = 1, 2
+        self._machine["vm_initialization"](cpu, 0, pooled)
+        self._main: Callable[..., Sequence[object]] = self._machine["main"]
+        self._observe: Callable[..., Sequence[object]] = self._machine["observe"]
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """The outputs for one array for each input, in the order of the table.
+
+        Raises:
+            UserError: For a wrong number of inputs, a wrong dtype or shape, or values that an op refuses.
+        """
+        results = self._call(self._main, inputs)
+        return [_shaped(*pair) for pair in zip(results, self.table.outputs, strict=True)]
+
+    def observe(self, inputs: Sequence[Array]) -> dict[str, Array]:
+        """Every value that is ever stored, by name; raises as `run` does."""
+        results = self._call(self._observe, inputs)
+        return {entry.name: _shaped(results[entry.result], entry) for entry in self.table.values}
+
+    def _call(self, function: Callable[..., Sequence[object]], inputs: Sequence[Array]) -> list[Array]:
+        ffi = _runtime()
+        entries = self.table.inputs
+        if len(inputs) != len(entries):
+            raise UserError(f"{len(inputs)} inputs were given, the library takes {len(entries)}")
+        flat = [_flat(array, entry) for array, entry in zip(inputs, entries, strict=True)]
+        try:
+            results = function(*(ffi.from_dlpack(array) for array in flat))
+        except ValueError as error:
+            raise UserError(str(error).strip().splitlines()[-1]) from None
+        return [np.from_dlpack(result) for result in results]  # type: ignore[arg-type]
+
+
+class LibraryRunner:
+    """Runs the CPU library of an artifact for a session."""
+
+    def __init__(self, library: Library) -> None:
+        self.library = library
+
+    @classmethod
+    def from_artifact(cls, artifact: Artifact, threads: int | None = None) -> Self:
+        """The runner of an artifact's `library.so`."""
+        table = artifact.member("library.json")
+        return cls(Library(artifact.member("library.so"), table, threads))
+
+    def run(self, feeds: Mapping[str, Array], observe: Observer | None = None) -> RunOutcome:
+        """One inference; `observe` sees every stored tensor, in order."""
+        table = self.library.table
+        inputs = [feeds[entry.name] for entry in table.inputs]
+        if observe is not None:
+            for name, array in self.library.observe(inputs).items():
+                observe(name, array)
+        outputs = self.library.run(inputs)
+        return RunOutcome(
+            {entry.name: array for entry, array in zip(table.outputs, outputs, strict=True)}
+        )
+
+
+def check_processor(wanted: Processor) -> None:
+    """Raise a `UserError` unless this processor has what the code was compiled for (and would crash without)."""
+    architecture = wanted.triple.split("-")[0]
+    if os.uname().machine not in (architecture, {"x86_64": "amd64"}.get(architecture)):
+        raise UserError(
+            f"the model was compiled for {architecture}, this machine is {os.uname().machine}",
+            remedy="compile it for this machine: mcc MODEL --target cpu",
+        )
+    missing = sorted(set(wanted.flags) - processor_flags())
+    if missing:
+        raise UserError(
+            f"the model was compiled for {wanted.cpu or wanted.triple}; this processor lacks "
+            + ", ".join(missing),
+            remedy="compile it on this machine, or for a target file whose [host] cpu is older",
+        )
+
+
+@cache
+def processor_flags() -> frozenset[str]:
+    """The instruction sets that Linux reports of this processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    for line in lines:
+        name, _, value = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            return frozenset(value.split())
+    return frozenset()
+
+
+@cache
+def _runtime() -> Any:
+    """The module `tvm_ffi`, with TVM's runtime libraries loaded; `UserError` where TVM is not installed."""
+    # Workers pinned to cores wait for each other whenever something else runs there (milliseconds).
+    os.environ.setdefault("TVM_BIND_THREADS", "0")
+    spec = importlib.util.find_spec("tvm")
+    try:
+        import tvm_ffi
+
+        if spec is None or not spec.submodule_search_locations:
+            raise ImportError("no package tvm")
+        folder = Path(next(iter(spec.submodule_search_locations))) / "lib"
+        for name in ("libtvm_runtime.so", "libtvm_runtime_extra.so"):
+            # Global, because compiled libraries look for the runtime's symbols in the process.
+            ctypes.CDLL(str(folder / name), ctypes.RTLD_GLOBAL)
+    except (ImportError, OSError) as error:
+        raise UserError(f"running CPU code needs TVM's runtime ({error})", remedy=_REMEDY) from None
+    return tvm_ffi
+
+
+def _load(ffi: Any, library: bytes | Path) -> Any:
+    if isinstance(library, Path):
+        return ffi.load_module(str(library.resolve()))
+    handle, path = tempfile.mkstemp(prefix="mcc-", suffix=".so")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(library)
+        return ffi.load_module(path)
+    finally:
+        # The loader keeps the pages; nothing is left behind.
+        os.unlink(path)
+
+
+def _flat(array: Array, entry: Entry) -> Array:
+    """The array as kernels read it: flat, dense, aligned to 64 bytes, i1 as bytes, never empty."""
+    dtype = DType(entry.dtype)
+    if array.dtype != dtype.numpy or array.shape != entry.shape:
+        raise UserError(
+            f"input {entry.name!r} is {array.dtype}{list(array.shape)}, "
+            f"the library takes {dtype.numpy}{list(entry.shape)}"
+        )
+    flat = np.ascontiguousarray(array).reshape(-1)
+    if flat.dtype == np.bool_:
+        flat = flat.view(np.uint8)
+    if flat.size and flat.ctypes.data % _ALIGNMENT == 0 and flat.flags.writeable:
+        return flat
+    count = max(1, flat.size)
+    memory = np.zeros(count * flat.itemsize + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    aligned = memory[start : start + count * flat.itemsize].view(flat.dtype)
+    aligned[: flat.size] = flat
+    return aligned
+
+
+def _shaped(result: Array, entry: Entry) -> Array:
+    """A copy of a result that is the caller's own, in its shape and dtype."""
+    size = int(np.prod(entry.shape, dtype=np.int64))
+    flat = result[:size].copy()
+    if entry.dtype == DType.I1.value:
+        flat = flat.view(np.bool_)
+    return flat.reshape(entry.shape)
+
