@@ -31,6 +31,7 @@ from .quantization import (
     scheme_for,
     synthetic_samples,
 )
+from .recompose import Recompose
 from .spec import format_pass, format_passes, option_types, parse_passes, type_text
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "PassRun",
     "Prune",
     "QuantizePass",
+    "Recompose",
     "Scheme",
     "discover",
     "format_pass",

@@ -12,6 +12,7 @@ from .fuse_activation import FuseActivation
 from .fuse_bias import FuseBias
 from .fuse_pad import FusePad
 from .fuse_residual import FuseResidual
+from .recompose import Recompose
 from .spec import parse_passes
 
 LEVELS = (0, 1, 2, 3)
@@ -56,6 +57,7 @@ def _simplify(*, exact: bool) -> tuple[Pass, ...]:
 
 def _fuse(*, exact: bool) -> tuple[Pass, ...]:
     return (
+        Recompose(),  # after cse: x - mean(x) must be one value; before fuse-bias: it takes c
         FuseBias(),  # before fold-batch-norm: a Gemm's bias stands between product and batch_norm
         FoldBatchNorm(),  # before fuse-activation: nothing multiplies behind a clamp
         FuseBias(),  # again: a batch_norm that no weights took is a mul and an add now

@@ -373,6 +373,37 @@ def test_a_value_that_is_read_unclamped_stays() -> None:
     )
 
 
+LAYER_NORM = """
+    %s = constant(f32 [0.5, 2.0, -1.0]) : f32[3]
+    %b = constant(f32 [1.0, 0.0, -3.0]) : f32[3]
+    %e = constant(f32 0.001) : f32[]
+    %two = constant(f32 2.0) : f32[]
+    %m = reduce_mean(%x, axes=[2], keepdims=true) : f32[2,5,1] from "/mean"
+    %c = sub(%x, %m) : f32[2,5,3] from "/sub"
+    %q = pow(%c, %two) : f32[2,5,3] from "/pow"
+    %v = reduce_mean(%q, axes=[2], keepdims=true) : f32[2,5,1] from "/variance"
+    %t = add(%v, %e) : f32[2,5,1] from "/epsilon"
+    %r = sqrt(%t) : f32[2,5,1] from "/sqrt"
+    %n = div(%c, %r) : f32[2,5,3] from "/div"
+    %g = mul(%n, %s) : f32[2,5,3] from "/scale"
+    %y = add(%g, %b) : f32[2,5,3] from "/bias"
+    yield(%y)
+"""
+
+
+def test_a_layer_norm_is_found_in_its_arithmetic() -> None:
+    signature = '(%x: f32[2,5,3]) -> ("y")'
+    module = folds("recompose,dce", LAYER_NORM, signature, {"layer_norm": 1})
+    assert module.outputs[0].op is not None
+    assert len(module.outputs[0].op.nodes) == 9
+
+
+def test_a_normalization_over_other_axes_is_none() -> None:
+    text = LAYER_NORM.replace("axes=[2]", "axes=[1]").replace("f32[2,5,1]", "f32[2,1,3]")
+    signature = '(%x: f32[2,5,3]) -> ("y")'
+    declines("recompose", text, signature, "it normalizes over other axes than the last ones")
+
+
 def test_a_residual_enters_the_later_of_two_convolutions() -> None:
     rewrites(
         "fuse-residual,fuse-activation,dce",
