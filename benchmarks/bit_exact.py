@@ -3,6 +3,7 @@
 import argparse
 import sys
 import tempfile
+from collections.abc import Callable
 
 import numpy as np
 from recording import ZOO, Cell, Table, arguments, finish, zoo_evaluator
@@ -22,7 +23,8 @@ def calibration(name: str, folder: str) -> str:
     scorer = zoo_evaluator()
     feeds = scorer.calib_feeds(name)
     path = f"{folder}/{name}.npz"
-    np.savez(path, **{key: np.concatenate([f[key] for f in feeds]) for key in feeds[0]})
+    save: Callable[..., None] = np.savez
+    save(path, **{key: np.concatenate([f[key] for f in feeds]) for key in feeds[0]})
     return path
 
 

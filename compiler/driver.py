@@ -25,7 +25,7 @@ from mcc.passes import (
 )
 from mcc.runtime import Artifact, Manifest, load_target, module_members
 
-from .options import Options
+from .options import Options, options_of
 from .ports import input_ports, output_ports
 from .versions import versions
 
@@ -57,7 +57,7 @@ def compile(
     Raises:
         UserError: For anything that is wrong with the source or the options.
     """
-    chosen = options or Options(**keywords)  # type: ignore[arg-type]
+    chosen = options or options_of(keywords)
     return Compilation(chosen, progress).artifact(source)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mcc.ir import Array, UserError
 
@@ -52,7 +52,7 @@ def onnxruntime_session(
         raise UserError(
             "onnxruntime is not installed", remedy="pip install 'mcc-compiler[verify]'"
         ) from None
-    settings = onnxruntime.SessionOptions()
+    settings: Any = onnxruntime.SessionOptions()
     settings.log_severity_level = 3
     settings.intra_op_num_threads = 1
     if integer_convolutions:
@@ -65,10 +65,9 @@ def onnxruntime_session(
         content = str(model)
     else:
         content = _with_outputs(model, extra_outputs).SerializeToString()
+    create: Any = onnxruntime.InferenceSession  # partly typed
     try:
-        session: Judge = onnxruntime.InferenceSession(
-            content, settings, providers=["CPUExecutionProvider"]
-        )
+        session: Judge = create(content, settings, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors share no base class
         raise UserError(
             f"onnxruntime does not load it: {error}",

@@ -1,11 +1,13 @@
 """What a compilation is asked for: one frozen record behind the API and the command line."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
-from mcc.ir import UserError
+from pydantic import TypeAdapter, ValidationError
+
+from mcc.ir import UserError, known_names
 
 Quantization = Literal["none", "int8"]
 LEVELS = (0, 1, 2, 3)
@@ -57,3 +59,24 @@ class Options:
             for name, value in vars(self).items()
             if value != getattr(default, name) and name not in ("start",)
         }
+
+
+_CHECKED = TypeAdapter(Options)
+
+
+def options_of(keywords: Mapping[str, object]) -> Options:
+    """Options from keywords of any type, as they come from a command line or a caller.
+
+    Raises:
+        UserError: For an unknown option, or a value that does not fit.
+    """
+    names = [item.name for item in fields(Options)]
+    for name in keywords:
+        if name not in names:
+            raise UserError(f"there is no option {name!r}", remedy=known_names(names))
+    try:
+        return _CHECKED.validate_python(dict(keywords))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = first["loc"][0] if first["loc"] else "options"
+        raise UserError(f"option {name!r}: {first['msg']}, got {first['input']!r}") from None

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import cast
+from typing import TypedDict, cast
 
 import click
 
@@ -17,6 +17,30 @@ from mcc.runtime import Artifact
 from .commands.output import print_facts, print_table, size
 
 Record = dict[str, object]
+
+
+class PassRow(TypedDict):
+    """A pass in the catalogue."""
+
+    name: str
+    summary: str
+    options: dict[str, str]
+
+
+class PortRow(TypedDict):
+    """An input or output of a module."""
+
+    name: str
+    type: str
+
+
+class ModuleRecord(TypedDict):
+    """What `mcc info` shows of a module."""
+
+    facts: dict[str, str | int]
+    inputs: list[PortRow]
+    outputs: list[PortRow]
+    ops: dict[str, int]
 
 
 def artifact_record(artifact: Artifact, path: Path) -> Record:
@@ -176,10 +200,10 @@ def print_explanation(runs: Iterable[PassRun], name: str, *, err: bool = False) 
             )
 
 
-def pass_catalogue(name: str | None = None) -> list[Record]:
+def pass_catalogue(name: str | None = None) -> list[PassRow]:
     """The passes with their one-line summaries and options."""
     classes = [pass_named(name)] if name is not None else [PASSES[key] for key in sorted(PASSES)]
-    rows: list[Record] = []
+    rows: list[PassRow] = []
     for cls in classes:
         lines = (cls.__doc__ or "").strip().splitlines()
         options = {
@@ -187,28 +211,31 @@ def pass_catalogue(name: str | None = None) -> list[Record]:
             for field in fields(cls)  # type: ignore[arg-type]
             if field.repr
         }
-        rows.append({"name": cls.name, "summary": lines[0] if lines else "", "options": options})
+        summary = lines[0] if lines else ""
+        rows.append(PassRow(name=cls.name, summary=summary, options=options))
     return rows
 
 
-def module_record(module: Module) -> Record:
+def module_record(module: Module) -> ModuleRecord:
     """A module as data."""
     weights = [op.data.array for op in module.ops() if isinstance(op, Constant)]
     kinds = Counter(op.op_name for op in module.ops())
     macs = sum(op.macs for op in module.ops() if isinstance(op, Conv | Matmul) and _static(op))
-    return {
-        "module": module.name,
-        **module.meta,
-        "ops_total": sum(kinds.values()),
-        "parameters": sum(array.size for array in weights),
-        "MACs": macs,
-        "inputs": [{"name": value.name, "type": str(value.type)} for value in module.inputs],
-        "outputs": [
-            {"name": name, "type": str(value.type)}
+    return ModuleRecord(
+        facts={
+            "module": module.name,
+            **module.meta,
+            "ops": sum(kinds.values()),
+            "parameters": sum(array.size for array in weights),
+            "MACs": macs,
+        },
+        inputs=[PortRow(name=value.name, type=str(value.type)) for value in module.inputs],
+        outputs=[
+            PortRow(name=name, type=str(value.type))
             for name, value in zip(module.output_names, module.outputs, strict=True)
         ],
-        "ops": dict(kinds),
-    }
+        ops=dict(kinds.most_common()),
+    )
 
 
 def _static(op: Conv | Matmul) -> bool:

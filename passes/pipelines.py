@@ -1,5 +1,7 @@
 """What -O0 to -O3 mean: the float passes between the importer and the quantizer or a backend."""
 
+import re
+
 from mcc.ir import UserError
 
 from .base import Pass
@@ -42,8 +44,19 @@ def pipeline(level: int) -> tuple[Pass, ...]:
 
 
 def pipeline_for(text: str | None, level: int) -> tuple[Pass, ...]:
-    """The passes that `--passes TEXT` asks for, else those of the level."""
-    return pipeline(level) if text is None else parse_passes(text)
+    """The passes that `--passes TEXT` asks for, else those of the level.
+
+    `O0` to `O3` in the text stand for the passes of that level: `O2,prune{sparsity=0.5}`.
+    """
+    if text is None:
+        return pipeline(level)
+    steps: list[Pass] = []
+    for part in re.split(r"(?<![^,])\s*(O[0-3])\s*(?:,|$)", text):
+        if re.fullmatch(r"O[0-3]", part):
+            steps += pipeline(int(part[1]))
+        elif part.strip(", ") or part == text:
+            steps += parse_passes(part.removesuffix(","))
+    return tuple(steps)
 
 
 def _simplify(*, exact: bool) -> tuple[Pass, ...]:

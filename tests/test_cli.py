@@ -176,9 +176,7 @@ def test_verify_passes_and_says_what_it_compared(mcc: Run, compiled: Path, small
     assert mcc("verify", compiled, "--json").json["passed"] is True
 
 
-def test_verify_fails_on_a_machine_that_differs(
-    mcc: Run, compiled: Path, tmp_path: Path
-) -> None:
+def test_verify_fails_on_a_machine_that_differs(mcc: Run, compiled: Path, tmp_path: Path) -> None:
     """A reference with other weights stands for a machine that computes something else."""
     from mcc.runtime import Artifact, load
 
@@ -214,7 +212,9 @@ def test_info_on_models_modules_and_artifacts(
     assert mcc(small, "--emit", "imported", "-o", text).status == 0
     for source in (small, text):
         outcome = mcc("info", source, "--json")
-        assert outcome.json["MACs"] == 32
+        facts = outcome.json["facts"]
+        assert isinstance(facts, dict)
+        assert facts["MACs"] == 32
     assert "members" in mcc("info", compiled).out
     assert mcc("info", compiled, "--json").json["target"] == "riscv-accel"
 
@@ -227,6 +227,11 @@ def test_targets_and_passes_are_listed(mcc: Run) -> None:
 
 
 # What the user gets wrong: one message with the place and the remedy, and no half-written output.
+
+
+def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    save: Callable[..., None] = np.savez
+    save(path, **arrays)
 
 
 def broken(path: Path) -> Path:
@@ -265,7 +270,7 @@ def test_mistakes_end_with_a_message_and_status_two(
         "shape": {"x": np.zeros((2, 7), np.float32)},
     }
     for name, arrays in wrong.items():
-        np.savez(tmp_path / f"{name}.npz", **arrays)  # type: ignore[arg-type]
+        save_arrays(tmp_path / f"{name}.npz", arrays)
     text = tmp_path / "bad.mir"
     text.write_text('module @m(%x: f32[1]) -> ("y") {\n  %y = nope(%x) : f32[1]\n  yield(%y)\n}\n')
     output = tmp_path / "out.mcc"
@@ -330,9 +335,7 @@ def test_a_wrong_option_is_a_usage_error(mcc: Run, small: Path) -> None:
     assert "--quantize" in outcome.err
 
 
-def test_our_own_bug_is_a_traceback(
-    mcc: Run, small: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_our_own_bug_is_a_traceback(mcc: Run, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mcc.driver import Compilation
 
     def fail(self: object, source: object) -> None:

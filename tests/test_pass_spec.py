@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcc.ir import UserError
-from mcc.passes import PASSES, Canonicalize, Dce, Pass, Prune, format_pass, parse_passes
+from mcc.passes import (
+    PASSES,
+    Canonicalize,
+    Dce,
+    Pass,
+    Prune,
+    format_pass,
+    parse_passes,
+    pipeline,
+    pipeline_for,
+)
 
 
 class Colour(enum.Enum):
@@ -137,3 +147,14 @@ def test_two_passes_cannot_have_one_name() -> None:
     with pytest.raises(TypeError, match="two passes are called 'dce'"):
         type("Again", (Pass,), {"__annotations__": {}}, name="dce")
     assert PASSES["dce"] is Dce
+
+
+def test_a_level_stands_for_its_passes_in_a_pipeline() -> None:
+    assert pipeline_for("O2", 0) == pipeline(2)
+    assert pipeline_for("O2,prune{sparsity=0.5}", 0) == (*pipeline(2), Prune(sparsity=0.5))
+    assert pipeline_for("dce, O1 ,dce", 0) == (Dce(), *pipeline(1), Dce())
+    assert pipeline_for("O0,dce", 2) == (Dce(),)
+    assert pipeline_for("", 2) == ()
+    assert pipeline_for(None, 2) == pipeline(2)
+    with pytest.raises(UserError, match="O7"):
+        pipeline_for("O7,dce", 0)

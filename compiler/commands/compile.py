@@ -112,22 +112,24 @@ def command(
 
     from .. import report
     from ..driver import Compilation
-    from ..options import Options
+    from ..options import options_of
 
-    options = Options(
-        target=target,
-        level=level,
-        quantize=quantize,  # type: ignore[arg-type]
-        mode=mode,  # type: ignore[arg-type]
-        calibrate=calibrate,
-        method=method,  # type: ignore[arg-type]
-        samples=samples,
-        input_range=_pair(input_range) if input_range else None,
-        shapes=parse_shapes(shapes),
-        passes=passes,
-        plugins=plugins,
-        io=io,  # type: ignore[arg-type]
-        start=start,
+    options = options_of(
+        {
+            "target": target,
+            "level": level,
+            "quantize": quantize,
+            "mode": mode,
+            "calibrate": calibrate,
+            "method": method,
+            "samples": samples,
+            "input_range": _pair(input_range) if input_range else None,
+            "shapes": parse_shapes(shapes),
+            "passes": passes,
+            "plugins": plugins,
+            "io": io,
+            "start": start,
+        }
     )
     with progress_bar(quiet=as_json) as progress:
         compilation = Compilation(options, progress)

@@ -34,13 +34,13 @@ def command(source: Path, shapes: tuple[str, ...], as_json: bool, verbose: int) 
     if as_json:
         print_json(record)
         return
-    click.echo(f"{source}: module {module.name}")
-    facts = {key: value for key, value in record.items() if not isinstance(value, dict | list)}
-    print_facts(facts)
-    for side in ("inputs", "outputs"):
-        for port in record[side]:
-            click.echo(f"  {side[:-1]} {port['name']}: {port['type']}")
-    print_table("", ("op", "count"), sorted(record["ops"].items(), key=lambda item: -item[1]))
+    click.echo(str(source))
+    print_facts(record["facts"])
+    for port in record["inputs"]:
+        click.echo(f"  input {port['name']}: {port['type']}")
+    for port in record["outputs"]:
+        click.echo(f"  output {port['name']}: {port['type']}")
+    print_table("", ("op", "count"), list(record["ops"].items()))
 
 
 def _artifact(source: Path, as_json: bool, verbose: int) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from mcc.backends import Progress
+    from mcc.ir import Progress
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 verbose_option = click.option("-v", "--verbose", count=True, help="Say more; -vv for everything.")

@@ -12,11 +12,12 @@ from .output import json_option, print_json
 def command(name: str | None, plugins: tuple[str, ...], as_json: bool) -> None:
     """List the passes, or show NAME with its options."""
     from mcc.backends import register_ops
-    from mcc.passes import load_plugin
+    from mcc.passes import discover, load_plugin
 
     from .. import report
 
     register_ops()
+    discover()
     for plugin in plugins:
         load_plugin(plugin)
     rows = report.pass_catalogue(name)
