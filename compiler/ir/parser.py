@@ -60,7 +60,7 @@ def parse(
 
 @contextmanager
 def _without_collector() -> Iterator[None]:
-    """No search for garbage meanwhile: a large text makes many objects and no cycle, half the time."""
+    """No search for garbage: a large text makes many objects and no cycle, in half the time."""
     running = gc.isenabled()
     gc.disable()
     try:
