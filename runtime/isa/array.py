@@ -54,7 +54,7 @@ class Preload(Instruction, mnemonic="preload", funct7=6):
         )
 
 
-class _Compute(Instruction, mnemonic="", funct7=-1):
+class _Compute(Instruction, mnemonic="compute", funct7=-1):
     """What both computes share."""
 
     local: int = local_address("rs1", 31, 0, default=0)

@@ -105,12 +105,12 @@ def advance(
         w[FRONT_AT] = (at + 1) % k.front.size
         ready = max(allocated + n.allocate_to_issue, w[last] + 1.0)
         issue, done = ready, ready
-        if code == codes.mvin:
-            issue, done = load(k, n, op, 0, ready)
-        elif code == codes.mvin2:
-            issue, done = load(k, n, op, 1, ready)
-        elif code == codes.mvin3:
-            issue, done = load(k, n, op, 2, ready)
+        if code == codes.mvin or code == codes.mvin2 or code == codes.mvin3:
+            # Variables, not literals: numba compiles a callee anew for each literal argument.
+            state = 0
+            if code != codes.mvin:
+                state = 1 if code == codes.mvin2 else 2
+            issue, done = load(k, n, op, state, ready)
         elif code == codes.preload:
             w[PRELOAD_ROW], w[PRELOAD_ROWS] = op.preload_local, op.preload_rows
             w[TARGET], w[TARGET_ROWS] = op.preload_destination, op.preload_destination_rows
@@ -125,12 +125,8 @@ def advance(
             done = _NEVER
             w[PRELOAD_SLOT], w[PRELOAD_INDEX] = slot, i
         elif code == codes.compute_new or code == codes.compute_kept:
-            if code == codes.compute_new:
-                issue, done = compute(k, n, True, op.compute_new_local, op.compute_new_rows, ready)
-            else:
-                issue, done = compute(
-                    k, n, False, op.compute_kept_local, op.compute_kept_rows, ready
-                )
+            is_new = code == codes.compute_new
+            issue, done = compute(k, n, is_new, op.compute_local, op.compute_rows, ready)
             if w[PRELOAD_SLOT] >= 0.0:
                 entries[int(w[PRELOAD_SLOT])] = w[RESULTS_DONE]
                 if w[PRELOAD_INDEX] >= 0.0:
@@ -140,31 +136,31 @@ def advance(
             k.config[EXECUTE_CONFIG] = op
             done = max(issue + 2.0, w[RESULTS_DONE])
             w[DRAINED] = done
-        elif code == codes.mvout:
-            cost, stored = store_cost(
-                k, n, op.mvout_local, op.mvout_cols, op.mvout_rows, op.mvout_dram, True
-            )
-            span = read_span(k, n, op.mvout_cols, op.mvout_rows)
-            issue, done = store(k, n, op.mvout_local, span, cost, stored, ready)
-        elif code == codes.mvout_spad:
-            cost, stored = store_cost(
-                k, n, op.mvout_spad_local, op.mvout_spad_cols, op.mvout_spad_rows, 0, False
-            )
-            span = read_span(k, n, op.mvout_spad_cols, op.mvout_spad_rows)
-            target = op.mvout_spad_destination & _ROW_MASK
-            blocks = (op.mvout_spad_cols + n.dim - 1) // n.dim
-            height = (
-                max(op.mvout_spad_rows - 1, 0) * op.mvout_spad_row_stride
-                + (blocks - 1) * op.mvout_spad_block_stride
-                + 1
-            )
-            ready = max(ready, wait(k.scratchpad, STORE, target, height))
-            issue, done = store(k, n, op.mvout_spad_local, span, cost, 0, ready)
+        elif code == codes.mvout or code == codes.mvout_spad:
+            to_dram = code == codes.mvout
+            source, cols, rows = op.mvout_local, op.mvout_cols, op.mvout_rows
+            target, height = op.mvout_dram, 0
+            if not to_dram:
+                source, cols, rows = op.mvout_spad_local, op.mvout_spad_cols, op.mvout_spad_rows
+                target = op.mvout_spad_destination & _ROW_MASK
+            cost, stored = store_cost(k, n, cols, rows, target, to_dram)
+            span = read_span(k, n, cols, rows)
+            if not to_dram:
+                blocks = (cols + n.dim - 1) // n.dim
+                height = (
+                    max(stored - 1, 0) * op.mvout_spad_row_stride
+                    + (blocks - 1) * op.mvout_spad_block_stride
+                    + 1
+                )
+                ready = max(ready, wait(k.scratchpad, STORE, target, height))
+                stored = 0
+            issue, done = store(k, n, source, span, cost, stored, ready)
             mark(k.scratchpad, STORE, target, height, done)
-        elif code == codes.load_scales:
-            issue, done = table_load(k, n, op.load_scales_dram, 4 * op.load_scales_count, ready)
-        elif code == codes.load_table:
-            issue, done = table_load(k, n, op.load_table_dram, 256, ready)
+        elif code == codes.load_scales or code == codes.load_table:
+            start, size = op.load_table_dram, 256
+            if code == codes.load_scales:
+                start, size = op.load_scales_dram, 4 * op.load_scales_count
+            issue, done = table_load(k, n, start, size, ready)
         elif code == codes.config_ld:
             k.config[op.config_ld_state] = op
         elif code == codes.config_st:

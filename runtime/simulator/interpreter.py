@@ -80,52 +80,26 @@ def _run(codes: Codes, program: Operands, m: Memory) -> tuple[int, int]:
         fault = 0
         if code == codes.preload:
             preload(m, op)
-        elif code == codes.compute_new:
-            fault = compute(
-                m,
-                True,
-                op.compute_new_local,
-                op.compute_new_cols,
-                op.compute_new_rows,
-            )
-        elif code == codes.compute_kept:
-            fault = compute(
-                m,
-                False,
-                op.compute_kept_local,
-                op.compute_kept_cols,
-                op.compute_kept_rows,
-            )
-        elif code == codes.mvin:
-            fault = move_in(m, op, 0)
-        elif code == codes.mvin2:
-            fault = move_in(m, op, 1)
-        elif code == codes.mvin3:
-            fault = move_in(m, op, 2)
-        elif code == codes.mvout:
-            fault = move_out(
-                m,
-                op.mvout_local,
-                op.mvout_cols,
-                op.mvout_rows,
-                True,
-                op.mvout_dram,
-                m.config[STORE].config_st_stride,
-                m.scratchpad.shape[1],
-                _pooling(m),
-            )
-        elif code == codes.mvout_spad:
-            fault = move_out(
-                m,
-                op.mvout_spad_local,
-                op.mvout_spad_cols,
-                op.mvout_spad_rows,
-                False,
-                op.mvout_spad_destination,
-                op.mvout_spad_row_stride,
-                op.mvout_spad_block_stride,
-                _pooling(m),
-            )
+        elif code == codes.compute_new or code == codes.compute_kept:
+            is_new = code == codes.compute_new
+            fault = compute(m, is_new, op.compute_local, op.compute_cols, op.compute_rows)
+        elif code == codes.mvin or code == codes.mvin2 or code == codes.mvin3:
+            # Variables, not literals: numba compiles a callee anew for each literal argument.
+            state = 0
+            if code != codes.mvin:
+                state = 1 if code == codes.mvin2 else 2
+            fault = move_in(m, op, state)
+        elif code == codes.mvout or code == codes.mvout_spad:
+            to_dram = code == codes.mvout
+            local, cols, rows = op.mvout_local, op.mvout_cols, op.mvout_rows
+            base, row_step = op.mvout_dram, m.config[STORE].config_st_stride
+            block_step = m.scratchpad.shape[1]
+            if not to_dram:
+                local, cols, rows = op.mvout_spad_local, op.mvout_spad_cols, op.mvout_spad_rows
+                base, row_step = op.mvout_spad_destination, op.mvout_spad_row_stride
+                block_step = op.mvout_spad_block_stride
+            pool = _pooling(m)
+            fault = move_out(m, local, cols, rows, to_dram, base, row_step, block_step, pool)
         elif code == codes.config_ld:
             m.config[LOAD + op.config_ld_state] = op
         elif code == codes.config_st:

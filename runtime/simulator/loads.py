@@ -102,17 +102,22 @@ def move_in(m: Memory, op: Record, state: int) -> int:
                         if scaled:
                             value = np.int32(_scaled(np.int8(value), scale))
                     else:
-                        at = start + 4 * c
-                        value = np.int32(
-                            np.uint32(m.dram[at])
-                            | np.uint32(m.dram[at + 1]) << np.uint32(8)
-                            | np.uint32(m.dram[at + 2]) << np.uint32(16)
-                            | np.uint32(m.dram[at + 3]) << np.uint32(24)
-                        )
+                        value = np.int32(_word(m, start + 4 * c))
                 if accumulate:
                     value = np.int32(m.accumulator[target, c] + value)
                 m.accumulator[target, c] = value
     return 0
+
+
+@kernel
+def _word(m: Memory, at: int) -> np.uint32:
+    """Four bytes of DRAM, the lowest first, wherever they lie."""
+    return np.uint32(
+        np.uint32(m.dram[at])
+        | np.uint32(m.dram[at + 1]) << np.uint32(8)
+        | np.uint32(m.dram[at + 2]) << np.uint32(16)
+        | np.uint32(m.dram[at + 3]) << np.uint32(24)
+    )
 
 
 @kernel
@@ -135,10 +140,10 @@ def load_scales(m: Memory, op: Record) -> int:
             if m.stored[byte] == m.words[EPOCH]:
                 m.detail[0], m.detail[1] = start, start + 4 * count
                 return STALE_DRAM
-    words = m.dram[start : start + 4 * count].copy().view(np.float32)
     for i in range(count):
         place = op.load_scales_row * dim + i
-        m.scales[place // dim, place % dim] = words[i]
+        bits = np.uint32(_word(m, start + 4 * i))
+        m.scales[place // dim, place % dim] = bits.view(np.float32)
         m.scales_valid[place] = 1
     return 0
 

@@ -76,6 +76,7 @@ class Memory(NamedTuple):
     """Scratch space for one row."""
     row: npt.NDArray[np.int8]
     best: npt.NDArray[np.int8]
+    total: npt.NDArray[np.int32]
     product: npt.NDArray[np.float32]
     detail: npt.NDArray[np.int64]
     """What a fault is about: its numbers, in the order of its message."""
@@ -111,6 +112,7 @@ def new_memory(
         sums=np.zeros(dim, np.int32),
         row=np.zeros(dim, np.int8),
         best=np.zeros(dim, np.int8),
+        total=np.zeros(dim, np.int32),
         product=np.zeros(dim, np.float32),
         detail=np.zeros(_DETAILS, np.int64),
         max_move_bytes=machine.max_move_bytes,

@@ -114,9 +114,9 @@ def _leave(m: Memory, local: int, source: int, width: int, block: int) -> int:
 def _pool(m: Memory, local: int, cols: int, out_row: int, out_col: int, p: Pool) -> int:
     """One pooled pixel into `Memory.row`."""
     pad = m.config[REQUANTIZE].config_requant_pad
-    total = np.full(cols, np.int32(p.offset))
     for c in range(cols):
         m.best[c] = np.int8(-128)
+        m.total[c] = np.int32(p.offset)
     for i in range(p.height):
         for j in range(p.width):
             row = out_row * p.stride_rows - p.pad_up + i
@@ -124,7 +124,7 @@ def _pool(m: Memory, local: int, cols: int, out_row: int, out_col: int, p: Pool)
             if row < 0 or row >= p.image_rows or col < 0 or col >= p.image_cols:
                 for c in range(cols):
                     m.best[c] = max(m.best[c], np.int8(pad))
-                    total[c] += np.int32(pad)
+                    m.total[c] += np.int32(pad)
                 continue
             source = (local & _ROW_MASK) + row * p.image_cols + col
             if p.average:
@@ -132,7 +132,7 @@ def _pool(m: Memory, local: int, cols: int, out_row: int, out_col: int, p: Pool)
                 if fault:
                     return fault
                 for c in range(cols):
-                    total[c] += m.sums[c]
+                    m.total[c] += m.sums[c]
             else:
                 fault = _leave(m, local, source, cols, 0)
                 if fault:
@@ -141,7 +141,7 @@ def _pool(m: Memory, local: int, cols: int, out_row: int, out_col: int, p: Pool)
                     m.best[c] = max(m.best[c], m.row[c])
     if p.average:
         for c in range(cols):
-            m.sums[c] = total[c]
+            m.sums[c] = m.total[c]
         fault = _requantize(m, cols, 0)
         if fault:
             return fault

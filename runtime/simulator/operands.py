@@ -9,13 +9,12 @@ new instruction needs no table here.
 
 import hashlib
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from ..isa import INSTRUCTIONS, Commands, Instruction, operations
-from ..isa import MoveIn as AnyMoveIn
 
 Operands = npt.NDArray[np.void]
 """An array of `OPERANDS`."""
@@ -56,12 +55,9 @@ CODES = Codes(**{kind.mnemonic: number for number, kind in enumerate(INSTRUCTION
 
 
 def prefix(instruction: type[Instruction]) -> str:
-    """The first part of its fields' names.
-
-    The three moves-in share one, as they share their fields.
-    """
-    shared = AnyMoveIn if issubclass(instruction, AnyMoveIn) else instruction
-    return shared.mnemonic
+    """The first part of its fields' names: a family that shares its fields shares their names."""
+    family = next(kind for kind in instruction.__mro__ if Instruction in kind.__bases__)
+    return cast("type[Instruction]", family).mnemonic
 
 
 def _layout() -> np.dtype[np.void]:

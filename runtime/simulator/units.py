@@ -223,7 +223,7 @@ def _starve(k: Clock, n: Numbers, start: float, end: float) -> None:
 
 @kernel
 def store_cost(
-    k: Clock, n: Numbers, local: int, cols: int, rows: int, dram: int, to_dram: bool
+    k: Clock, n: Numbers, cols: int, rows: int, dram: int, to_dram: bool
 ) -> tuple[float, int]:
     """Cycles of a move-out, and the rows it writes."""
     pool, store = k.config[POOL_CONFIG], k.config[STORE_CONFIG]
@@ -237,7 +237,7 @@ def store_cost(
         window = store.config_st_pool_size * store.config_st_pool_size
         return n.store_pool_element * written * window * blocks, written
     if not to_dram:
-        return n.store_scratchpad_latency + n.store_scratchpad_row * rows * blocks, 0
+        return n.store_scratchpad_latency + n.store_scratchpad_row * rows * blocks, rows
     per_row = k.store_row[min((cols + 15) // 16, 4) - 1]
     cost, missing = 0.0, 0
     for row in range(rows):
