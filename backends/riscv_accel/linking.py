@@ -1,11 +1,11 @@
 """From kernels to one program: order, places in DRAM, commands, and the module that the runtime runs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from mcc.ir import Constant, Module, Op, Value, Yield
+from mcc.ir import Constant, Module, Op, Progress, Value, Yield
 from mcc.runtime import isa
 from mcc.runtime.program import HostRecord, Launch, LayerRecord, Program, TensorRecord
 from mcc.runtime.target import Target
@@ -16,7 +16,6 @@ from .expand import expand
 from .reasons import why_on_host
 from .structure import Kernel
 
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -148,15 +147,10 @@ def _lifetimes(
             for value in op.xs:
                 if isinstance(value.op, Constant):
                     continue
-                made = step_of.get(value.op) if value.op is not None else None
                 # What the host makes is written when the launch starts.
-                begin = first if made is None else min(first, made)
-                if made is not None and made >= first:
-                    begin = made
-                known = found.get(value)
-                begin = min(begin, known.first) if known else begin
-                end = max(step_of[op], known.last) if known else step_of[op]
-                found[value] = Lifetime(value.tensor.nbytes, begin, end)
+                known = found.get(value, Lifetime(value.tensor.nbytes, first, step_of[op]))
+                end = max(step_of[op], known.last)
+                found[value] = Lifetime(known.nbytes, known.first, end)
             result = op.result
             leaves = result in outputs or any(user not in run for user in result.uses)
             here = step_of[op]

@@ -173,8 +173,8 @@ def _layer(ops: Sequence[Op]) -> Layer:
     # A requantize is named after what it was fused from; the product knows better.
     named = [op for op in ops if not isinstance(op, Requantize)] or ops
     nodes = dict.fromkeys(node for op in named for node in op.nodes)
-    layer.named(ops[-1].results[0].name, tuple(nodes))
     layer.result.like(ops[-1].results[0])
+    layer.named(layer.result.name, tuple(nodes))
     return layer
 
 
