@@ -3,7 +3,7 @@
 import enum
 import gc
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -59,7 +59,7 @@ def parse(
 
 
 @contextmanager
-def _without_collector() -> Iterator[None]:
+def _without_collector() -> Generator[None]:
     """No search for garbage: a large text makes many objects and no cycle, in half the time."""
     running = gc.isenabled()
     gc.disable()
