@@ -121,7 +121,6 @@ def _register_pipeline() -> None:
     if _PIPELINE in PIPELINE_MAP:
         return
     passes = [
-        tirx.transform.FlattenBuffer(),
         tirx.transform.VerifyMemory(),
         tirx.transform.AnnotateEntryFunc(),
         tirx.transform.MakePackedAPI(),

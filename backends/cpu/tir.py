@@ -278,7 +278,7 @@ class Writer:
     def check(self, condition: Expr, message: str) -> None:
         """Let the call fail with `message` unless the condition holds; not inside a parallel loop."""
         kind, text = ir.StringImm("ValueError"), ir.StringImm(message)
-        self._blocks[-1].append(tirx.AssertStmt(kind, condition.node, [text]))
+        self._blocks[-1].append(tirx.AssertStmt(condition.node, kind, [text]))
 
     def function(self, parameters: Sequence[Buffer]) -> object:
         """The finished kernel."""
