@@ -115,7 +115,8 @@ class _Schedule:
         self.leaving = Leaving(memories, self.product.exit, self.product.channels)
         self._place_memories()
         self._constants()
-        self._padded: dict[int, np.ndarray] = {}
+        self._padded: dict[int, tuple[int, np.ndarray]] = {}
+        """By slot: of how many blocks which rows hold padding."""
         self._fenced = False
         self._nests: dict[object, list[Node]] = {}
         memories.used |= {"scratchpad", "accumulator"}
@@ -299,12 +300,14 @@ class _Schedule:
         geometry, blocks = self.geometry, self.chunks[c]
         image = self.product.x.one(out.image) if self.product.x.batch > 1 else self.product.x
         runs, needed = geometry.runs(out.area)
-        known = self._padded.get(base)
+        count, known = self._padded.get(base, (0, None))
+        if count != len(blocks):
+            known = None
         missing = needed if known is None else needed & ~known
         kept = needed.copy() if known is None else needed | known
         for run in runs:
             kept[run.row : run.row + run.count] = False
-        self._padded[base] = kept
+        self._padded[base] = (len(blocks), kept)
         nodes = fill(self.memories, geometry, missing, base, len(blocks), self.product.pad_value)
         nodes += self._fence()
         loads = load_runs(self.memories, replace(geometry, image=image), runs, base, blocks)
