@@ -1,9 +1,10 @@
 """Quantization: calibration, the quantize/dequantize form, and its lowering to integer ops."""
 
 from .clone import prepared
+from .equalize import equalize
 from .insert import insert_quantization
 from .lower import LowerQuantized
-from .quantize import QuantizePass
+from .quantize import QuantizePass, quantize_module
 from .ranges import Range, Ranges, collect_ranges
 from .samples import LABELS, load_samples, synthetic_samples
 from .scheme import Scheme, scheme_for
@@ -16,9 +17,11 @@ __all__ = [
     "Ranges",
     "Scheme",
     "collect_ranges",
+    "equalize",
     "insert_quantization",
     "load_samples",
     "prepared",
+    "quantize_module",
     "scheme_for",
     "synthetic_samples",
 ]

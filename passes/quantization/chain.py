@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass
 
-
 from mcc.ir import Array, Because, DType, Op, Quant, Value, constant_of
 from mcc.ops import Add, Clip, Conv, Dequantize, Matmul, Quantize, Relu
 
@@ -68,13 +67,17 @@ class Sum:
 
     product: Conv | Matmul
     biases: tuple[Value, ...]
+    """Constants that are added to the product; its own bias is `product.b`."""
     residual: Value | None
     lo: float
     hi: float
 
 
 def read_sum(value: Value) -> Sum | Because | None:
-    """The sum of products that a value is, with the adds and clamps that follow it; None if it is none."""
+    """The sum of products that a value is, with the adds and clamps that follow it.
+
+    None if it is none.
+    """
     lo, hi = -math.inf, math.inf
     biases: list[Value] = []
     residual: Value | None = None
@@ -92,8 +95,6 @@ def read_sum(value: Value) -> Sum | Because | None:
         if isinstance(op, Conv | Matmul):
             if op.r is not None and residual is not None:
                 return Because("two residuals are added to one product")
-            if op.b is not None:
-                biases.append(op.b)
             return Sum(op, tuple(biases), op.r if op.r is not None else residual, lo, hi)
         if isinstance(op, Relu | Clip):
             inner = op.x

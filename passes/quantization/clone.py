@@ -23,7 +23,10 @@ class Unique:
 
 
 def with_operands(op: Op, mapping: Mapping[Value, Value], **changes: object) -> Op:
-    """A fresh op like `op` that reads `mapping`'s values, with its names and provenance; `changes` replace fields."""
+    """A fresh op like `op` that reads `mapping`'s values, with its names and provenance.
+
+    `changes` replace fields.
+    """
     fields: dict[str, object] = {}
     for field in op.spec_fields:
         item: object = op.__dict__[field.name]
@@ -32,8 +35,9 @@ def with_operands(op: Op, mapping: Mapping[Value, Value], **changes: object) -> 
                 isinstance(item, Value) and field.name not in changes
             ):
                 item = mapping[item]
-            case Kind.VARIADIC if field.name not in changes and isinstance(item, tuple):
-                item = tuple(mapping[value] for value in item if isinstance(value, Value))
+            case Kind.VARIADIC if field.name not in changes:
+                values: tuple[Value, ...] = op.__dict__[field.name]
+                item = tuple(mapping[value] for value in values)
             case Kind.REGION:
                 raise OpError(f"{op.op_name} holds a region, which cannot be quantized", field.name)
             case _:
@@ -61,8 +65,9 @@ def empty_like(module: Module) -> tuple[Module, dict[Value, Value]]:
 def prepared(module: Module) -> Module:
     """A copy in which every value has a name of its own, and every residual is an `add` again.
 
-    conv(x, w, b, r) {lo, hi} -> add(conv(x, w, b), r) {lo, hi}; likewise matmul. The quantizer needs the range of
-    the convolution alone, and decides itself in which form the addition comes back.
+    conv(x, w, b, r) {lo, hi} -> add(conv(x, w, b), r) {lo, hi}; likewise matmul. The quantizer
+    needs the range of the convolution alone, and decides itself in which form the addition comes
+    back.
     """
     fresh, mapping = empty_like(module)
     names = Unique()
@@ -76,7 +81,7 @@ def prepared(module: Module) -> Module:
             bare = with_operands(op, mapping, r=None, lo=-math.inf, hi=math.inf)
             bare.result.name = names.take(f"{op.result.name or op.op_name}.product")
             fresh.body.append(bare)
-            copy = Add(bare.result, mapping[op.r], lo=op.lo, hi=op.hi).named("", op.nodes)
+            copy: Op = Add(bare.result, mapping[op.r], lo=op.lo, hi=op.hi).named("", op.nodes)
             copy.result.like(op.result)
         else:
             copy = with_operands(op, mapping)

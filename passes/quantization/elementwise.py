@@ -1,4 +1,7 @@
-"""Which values are a function of one other value, element by element: what a table of 256 entries can hold."""
+"""Which values are a function of one other value, element by element.
+
+What a table of 256 entries can hold.
+"""
 
 from collections.abc import Callable, Mapping
 
@@ -36,7 +39,7 @@ ELEMENTWISE = (
 
 
 def root_of(op: Op, roots: Mapping[Value, Value]) -> Value | None:
-    """The value whose elements alone decide the result's elements, or None if there is no single one."""
+    """The value that alone decides the result, element by element; None if there is none."""
     if not isinstance(op, ELEMENTWISE) or op.result.tensor.dtype is not DType.F32:
         return None
     found: Value | None = None
@@ -66,8 +69,8 @@ def roots_of(module: Module) -> dict[Value, Value]:
 def function_at(value: Value, roots: Mapping[Value, Array]) -> Array:
     """`value` where each root is its vector of float32 points.
 
-    Every step is rounded to float32; exponentials and their kin are computed in float64 before that, so that the
-    table is the same on every machine.
+    Every step is rounded to float32; exponentials and their kin are computed in float64 before
+    that, so that the table is the same on every machine.
     """
     known: dict[Value, Array] = {root: points.astype(np.float32) for root, points in roots.items()}
     stack = [value]

@@ -9,12 +9,15 @@ from mcc.ir import Array, DType, Quant
 from mcc.ops import quantize_array
 
 SMALLEST_SCALE = 2.0**-100
-"""A range that is a point (a dead channel) still needs a scale whose products are normal float32 numbers."""
+"""A range that is a point (a dead channel) still needs a scale, whose products stay normal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """real = scale * (integer - zero), one scale for the whole tensor; the scale is a float32 number."""
+    """real = scale * (integer - zero), one scale for the whole tensor.
+
+    The scale is a float32 number.
+    """
 
     scale: float
     zero: int = 0
@@ -46,7 +49,9 @@ def encode_range(
         lo: Smallest real number.
         hi: Largest real number.
         symmetric: Zero point 0, and -128 unused.
-        power_of_two: Round the scale up to a power of two.
+        power_of_two: Round the scale up to a power of two, and the zero point to an even number:
+            onnxruntime adds an addition's zero point before it rounds, which changes ties unless
+            that is even.
         cap: The largest scale allowed; the ends of a wider range saturate.
     """
     lo, hi = min(lo, 0.0), max(hi, 0.0)
@@ -60,6 +65,8 @@ def encode_range(
         return Encoding(scale)
     # The nearer end is exact where the range starts or ends at zero, which makes relu free.
     zero = 127 - round(hi / scale) if hi < -lo else -128 - round(lo / scale)
+    if power_of_two:
+        return Encoding(scale, max(-128, min(126, 2 * round(zero / 2))))
     return Encoding(scale, max(-128, min(127, zero)))
 
 

@@ -1,10 +1,13 @@
-"""Scale and zero point of every activation that becomes integers; those that must agree share one."""
+"""Scale and zero point of every activation that becomes integers.
+
+Those that must agree share one.
+"""
 
 import math
 from collections.abc import Iterator
 
 from mcc.ir import Op, Value, constant_of
-from mcc.ops import Conv, Matmul
+from mcc.ops import Add, Conv, Matmul
 
 from .encoding import Encoding, encode_range
 from .ranges import Range, Ranges
@@ -15,8 +18,8 @@ from .scheme import Scheme
 class Encodings:
     """The encoding of every activation that some integer op reads or makes.
 
-    Ops that move integers read and make the same numbers, so their operands and results form a group with one
-    scale, whose range is what all of them need.
+    Ops that move integers read and make the same numbers, so their operands and results form a
+    group with one scale, whose range is what all of them need.
     """
 
     def __init__(self, roles: Roles, ranges: Ranges, scheme: Scheme) -> None:
@@ -78,7 +81,10 @@ class Encodings:
         return self._table[group]
 
     def raise_scale(self, value: Value, scale: float) -> bool:
-        """Make the scale of a value's group at least `scale`; False where a bound of the group forbids that."""
+        """Make the scale of a value's group at least `scale`.
+
+        False where a bound of the group forbids that.
+        """
         group = self.group(value)
         if scale > self._cap(group):
             return False
@@ -113,10 +119,6 @@ class Encodings:
         """Where the target cannot clamp, 127 must already be the bound that relu6 asks for."""
         if self._scheme.clamps:
             return math.inf
-        bounds = [
-            hi
-            for value in self._members[group]
-            if value.op is not None
-            and math.isfinite(hi := float(value.op.attributes.get("hi", math.inf)))  # type: ignore[arg-type]
-        ]
-        return min(bounds) / 126.5 if bounds else math.inf
+        makers = [value.op for value in self._members[group]]
+        bounds = [op.hi for op in makers if isinstance(op, Add | Conv | Matmul)]
+        return min(bounds, default=math.inf) / 126.5

@@ -9,17 +9,20 @@ from mcc.ir import Array
 from .scheme import Method
 
 BINS = 4096
-"""Over [-extent, extent). Some 16 bins for each of the 256 steps, on the side that is used least."""
+"""Over [-extent, extent).
 
-SHRINKS = np.linspace(1.0, 0.3, 71)
+Some 16 bins for each of the 256 steps, on the side that is used least.
+"""
+
+SHRINKS = tuple(1.0 - step / 100 for step in range(71))
 """The shares of the full range that the search for the least squared error tries."""
 
 
 class Histogram:
     """Counts over [-extent, extent), a power of two that doubles when an element lies outside.
 
-    Doubling merges pairs of neighbouring bins, so counts stay exact. Zeros are counted apart: every encoding
-    represents them exactly.
+    Doubling merges pairs of neighbouring bins, so counts stay exact. Zeros are counted apart: every
+    encoding represents them exactly.
     """
 
     def __init__(self) -> None:
@@ -97,7 +100,8 @@ class Histogram:
     def _least_error(self) -> tuple[float, float]:
         """The shrunk [lo, hi] whose 255 steps have the least mean squared error.
 
-        An element inside costs step^2 / 12 (uniform rounding error), one outside its squared distance.
+        An element inside costs step^2 / 12 (uniform rounding error), one outside its squared
+        distance.
         """
         centres, counts = self.centres, self.counts.astype(np.float64)
         used = counts > 0
@@ -111,7 +115,7 @@ class Histogram:
             inside = counts[outside == 0].sum() * step * step / 12
             error = float(inside + (counts * outside * outside).sum())
             if error < least:
-                best, least = (max(self.lo, float(low)), min(self.hi, float(high))), error
+                best, least = (max(self.lo, low), min(self.hi, high)), error
         return best
 
 

@@ -34,7 +34,8 @@ def insert_quantization(
 ) -> Module:
     """The quantize/dequantize form of a float module, as a new module.
 
-    A quantized tensor of the value T is called `T.q`. Ops that stay float are reported with the reason.
+    A quantized tensor of the value T is called `T.q`. Ops that stay float are reported with the
+    reason.
 
     Args:
         module: A module as `prepared` returns it.
@@ -49,7 +50,7 @@ def insert_quantization(
     roles = Roles(module, scheme)
     declined = list(roles.declined)
     encodings = Encodings(roles, ranges, scheme)
-    peaks = {
+    peaks: dict[Op, Array] = {
         op: _peak(op, scheme)
         for op, role in roles.of.items()
         if role is Role.PRODUCT and isinstance(op, Conv | Matmul) and constant_of(op.w) is not None
@@ -57,7 +58,7 @@ def insert_quantization(
     sums = plan_residuals(roles, encodings, scheme, peaks, declined)
     builder = _Builder(module, roles, encodings, ranges, scheme, peaks, sums)
     fresh = builder.build()
-    report.fired.update(role.name.lower() for op, role in roles.of.items())
+    report.fired.update(role.name.lower() for role in roles.of.values())
     report.fired.update("residual-accumulated" for _ in sums)
     report.declined.extend(("quantize", op, reason) for op, reason in declined)
     return fresh
@@ -142,7 +143,7 @@ class _Builder:
         return self.rounded[value] if value in self.rounded else self.plain[value]
 
     def _define(self, value: Value) -> None:
-        """Copy a constant where it is first read, so that those which only integers replace disappear."""
+        """Copy a constant where it is first read; one that integers replace is never."""
         if value in self.plain or value in self.rounded:
             return
         assert isinstance(value.op, Constant)
@@ -191,8 +192,8 @@ class _Builder:
     def _clamp(self, op: Op) -> dict[str, object]:
         """The op's bounds, without those that saturation to 8 bits keeps anyway.
 
-        A relu whose zero is the smallest integer is such a bound. onnxruntime then sees convolution and
-        quantization side by side, and computes on integers too.
+        A relu whose zero is the smallest integer is such a bound. onnxruntime then sees convolution
+        and quantization side by side, and computes on integers too.
         """
         if not isinstance(op, Add | Conv | Matmul) or op.result not in self.encodings:
             return {}
@@ -204,7 +205,10 @@ class _Builder:
         }
 
     def _product(self, op: Conv | Matmul, addition: Op | None) -> Op:
-        """A convolution or matrix product with integer weights; with `addition`, its residual and clamp too."""
+        """A convolution or matrix product with integer weights.
+
+        With `addition`, its residual and clamp too.
+        """
         plan = self.sums[addition] if addition is not None else None
         fitted = self._fit(op, plan)
         changes: dict[str, object] = {

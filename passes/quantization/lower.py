@@ -1,6 +1,7 @@
 """From the quantize/dequantize form to integer ops: what a machine computes, bit for bit.
 
-Works on mcc's own modules and on those of others. What has no integer form stays `dequantize, op, quantize`.
+Works on mcc's own modules and on those of others. What has no integer form stays `dequantize, op,
+quantize`.
 """
 
 import json
@@ -55,7 +56,10 @@ class LowerQuantized(Pass, name="lower-quantized"):
 
 
 def accumulators(module: Module) -> dict[str, tuple[int, int, int]]:
-    """For each int32 accumulator with constant weights: smallest sum, largest sum, and a bound of all partial sums."""
+    """For each int32 accumulator with constant weights.
+
+    Smallest sum, largest sum, and a bound of all partial sums.
+    """
     found: dict[str, tuple[int, int, int]] = {}
     for op in module.ops():
         if not isinstance(op, Conv | Matmul) or op.result.tensor.dtype is not DType.I32:

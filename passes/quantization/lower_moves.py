@@ -22,8 +22,8 @@ def lower_move(op: Quantize, result: Encoding) -> Value | Because | None:
         ]
         if len(parts) < len(sources):
             return Because("one of its operands is no dequantized integers")
-        fresh = Concat(tuple(parts), move.axis).named(name, move.nodes)
-        return noted(fresh.result, result)
+        joined = Concat(tuple(parts), move.axis).named(name, move.nodes)
+        return noted(joined.result, result)
     if not isinstance(move, MaxPool | Reshape | Transpose | Slice | Pad | Expand | Gather):
         return None
     source = activation(move.x)

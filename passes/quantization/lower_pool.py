@@ -11,7 +11,10 @@ from .roles import averaged_count
 
 
 def lower_mean(op: Quantize, result: Encoding) -> Value | Because | None:
-    """quantize(avg_pool(dequantize(x))) -> requantize(sum_pool(x)), its multiplier float32(s_x / (n * s_y))."""
+    """quantize(avg_pool(dequantize(x))) -> requantize(sum_pool(x)).
+
+    The multiplier is float32(s_x / (n * s_y)).
+    """
     mean = op.x.op
     if not isinstance(mean, AvgPool | ReduceMean):
         return None
@@ -48,8 +51,7 @@ def lower_mean(op: Quantize, result: Encoding) -> Value | Because | None:
         lo=result.dtype.limits[0],
         hi=result.dtype.limits[1],
     ).named(name)
-    if isinstance(mean, ReduceMean) and not mean.keepdims:
-        y.named(f"{name}.pooled")
-        noted(y.result, result)
-        y = Reshape(y.result, op.result.tensor.dims).named(name)
-    return noted(y.result, result)
+    if isinstance(mean, AvgPool) or mean.keepdims:
+        return noted(y.result, result)
+    pooled = noted(y.named(f"{name}.pooled").result, result)
+    return noted(Reshape(pooled, op.result.tensor.dims).named(name).result, result)

@@ -22,11 +22,17 @@ from .residual import factors
 from .weights import accumulator_scale
 
 BIAS_TOLERANCE = 2.0**-20
-"""How far, relatively, a bias's scale may be from s_x * s_w: other tools round the product differently."""
+"""How far, relatively, a bias's scale may be from s_x * s_w.
+
+Other tools round the product differently.
+"""
 
 
 def lower_product(op: Quantize, result: Encoding) -> Value | Because | None:
-    """quantize(conv(dequantize(x), dequantize(w), b, r)) -> requantize(conv(x, w, b, r, k)); likewise matmul."""
+    """quantize(conv(dequantize(x), dequantize(w), b, r)) -> requantize(conv(x, w, b, r, k)).
+
+    Likewise matmul.
+    """
     found = read_sum(op.x)
     if found is None or isinstance(found, Because):
         return found
@@ -42,7 +48,7 @@ def lower_product(op: Quantize, result: Encoding) -> Value | Because | None:
     unit = accumulator_scale(x_encoding.scale, w.scale)
     channels = product.result.tensor.shape[1 if isinstance(product, Conv) else -1]
     assert isinstance(channels, int)
-    bias = _bias(found.biases, product, unit, channels)
+    bias = _bias(product, found.biases, unit, channels)
     if isinstance(bias, Because):
         return bias
     k: Array | None = None
@@ -129,41 +135,50 @@ def _prepared_weights(
 
 
 def _bias(
-    biases: tuple[Value, ...], product: Conv | Matmul, unit: Array, channels: int
+    product: Conv | Matmul, added: tuple[Value, ...], unit: Array, channels: int
 ) -> Array | Because | None:
     """The sum of the biases in units of the accumulator, int64 for each channel."""
     total: Array | None = None
-    for value in biases:
-        vector = _units(value, product, unit, channels)
+    for value in (product.b, *added):
+        if value is None:
+            continue
+        vector = _bias_units(value, product, unit, channels)
         if vector is None:
-            return Because("what is added is not constant along the output channels")
+            return Because("what is added to it is no constant for each output channel")
         total = vector if total is None else total + vector
     return total
 
 
-def _units(value: Value, product: Conv | Matmul, unit: Array, channels: int) -> Array | None:
-    found = scaled(value)
-    integers = constant_of(found.integers) if found is not None else None
-    if found is not None and integers is not None and not found.zero.any():
-        near = np.abs(found.scale.astype(np.float64) - unit) <= BIAS_TOLERANCE * unit
-        if integers.dtype == np.int32 and near.all():
-            return _vector(integers.astype(np.int64), product, channels)
-    real = constant_real(value)
-    vector = None if real is None else _vector(real.astype(np.float64), product, channels)
+def _bias_units(value: Value, product: Conv | Matmul, unit: Array, channels: int) -> Array | None:
+    """A constant as [channels] in units of the accumulator.
+
+    Where its scale is that unit, these are its own integers.
+    """
+    found, real = scaled(value), constant_real(value)
+    if real is None:
+        return None
+    if found is not None and found.scale.shape in ((), unit.shape) and not found.zero.any():
+        integers = constant_of(found.integers)
+        apart = np.abs(found.scale.astype(np.float64) - unit)
+        near = bool((apart <= BIAS_TOLERANCE * unit).all())
+        if near and integers is not None and integers.dtype == np.int32:
+            return _along_channels(integers.astype(np.int64), value, product, channels)
+    vector = _along_channels(real.astype(np.float64), value, product, channels)
     if vector is None:
         return None
     return np.clip(np.rint(vector / unit), -LARGEST, LARGEST).astype(np.int64)
 
 
-def _vector(array: Array, product: Conv | Matmul, channels: int) -> Array | None:
-    """An array that is constant but along the output channels, as [channels]."""
+def _along_channels(
+    array: Array, value: Value, product: Conv | Matmul, channels: int
+) -> Array | None:
+    """A bias, or an added constant that broadcasts along all axes but the channels."""
+    if value is product.b:
+        return array
     if array.size == 1:
         return np.broadcast_to(array.reshape(()), (channels,))
-    if array.shape == (channels,) and (isinstance(product, Matmul) or array is not None):
-        rank_one_is_channel = isinstance(product, Matmul) or product.b is not None
-        if rank_one_is_channel:
-            return array
-    axis = 1 if isinstance(product, Conv) else product.result.tensor.rank - 1
-    padded = (1,) * (product.result.tensor.rank - array.ndim) + array.shape
-    wanted = tuple(channels if i == axis else 1 for i in range(len(padded)))
+    rank = product.result.tensor.rank
+    axis = 1 if isinstance(product, Conv) else rank - 1
+    padded = (1,) * (rank - array.ndim) + array.shape
+    wanted = tuple(channels if i == axis else 1 for i in range(rank))
     return array.reshape(channels) if padded == wanted else None

@@ -11,7 +11,10 @@ from .encoding import Encoding
 
 
 def lower_table(op: Quantize, result: Encoding) -> Value | Because | None:
-    """quantize(f(dequantize(x))) -> lookup(x, table of f), for an element-wise f; nothing at all if f only moves bits."""
+    """quantize(f(dequantize(x))) -> lookup(x, table of f), for an element-wise f.
+
+    Nothing at all if f only moves bits.
+    """
     leaves = _leaves(op.x)
     if isinstance(leaves, Because):
         return leaves

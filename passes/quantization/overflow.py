@@ -7,7 +7,7 @@ import numpy as np
 from mcc.ir import Array
 
 LARGEST = 2**62
-"""Where integers are cut off before they are added, far above every limit that they are compared with."""
+"""Where integers are cut off before they are added, far above every limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,8 @@ def accumulator_bounds(
 
     Args:
         weights: Integers, output channels first.
-        x: Smallest and largest integer of the input, and its zero point between them, which is what padding holds.
+        x: Smallest and largest integer of the input, and its zero point between them, which is
+            what padding holds.
         bias: One integer for each output channel.
         factor: The residual's factor, one number or one for each output channel.
         residual: Smallest and largest integer of the residual, and its zero point.

@@ -1,4 +1,4 @@
-"""Weights, bias and residual factors of one sum of products, so that its accumulator cannot overflow."""
+"""Weights, bias and residual factor of one sum of products whose accumulator cannot overflow."""
 
 from dataclasses import dataclass
 
@@ -44,7 +44,9 @@ def fit_product(
     x_mean: Array | None = None,
     residual: Encoding | None = None,
 ) -> Product:
-    """Quantize the weights and the bias of a product; widen weight scales where its accumulator could overflow.
+    """Quantize the weights and the bias of a product.
+
+    Widen weight scales where its accumulator could overflow.
 
     Args:
         op: The product, for messages.
@@ -53,8 +55,8 @@ def fit_product(
         x: The input's encoding.
         scheme: The choices.
         bias: The real bias.
-        x_mean: The input's mean, broadcastable to `rows`; the expected error of the rounded weights is then taken
-            off the bias (Nagel et al. 2019, «Data-free quantization», section 4.2).
+        x_mean: The input's mean, broadcastable to `rows`; the expected error of the rounded weights
+            is then taken off the bias (Nagel et al. 2019, «Data-free quantization», section 4.2).
         residual: The encoding of a residual that enters the accumulator.
 
     Raises:

@@ -1,19 +1,65 @@
-"""The pass `quantize`: calibration and the quantize/dequantize form in one step."""
+"""From a float module to its quantize/dequantize form.
 
+Calibration and everything before and after it.
+"""
+
+import itertools
+from collections.abc import Iterable
 from typing import Literal
 
 from mcc.ir import Module, RewriteReport
 
 from ..base import Pass
 from .clone import prepared
+from .equalize import equalize
 from .insert import insert_quantization
-from .ranges import collect_ranges
+from .ranges import Feeds, Progress, Ranges, collect_ranges
 from .samples import load_samples, synthetic_samples
 from .scheme import LARGEST_FACTOR, Method, Mode, Scheme
 
+EQUALIZATION_SAMPLES = 16
+"""Enough to see how large each channel gets; they stay in memory."""
+
+
+def quantize_module(
+    module: Module,
+    scheme: Scheme,
+    samples: Iterable[Feeds],
+    method: Method = "mse",
+    limit: int | None = None,
+    progress: Progress | None = None,
+    report: RewriteReport | None = None,
+) -> tuple[Module, Ranges]:
+    """Prepare, calibrate and quantize a float module; the module itself stays as it is.
+
+    Args:
+        module: A float module after the passes that fold and fuse.
+        scheme: The choices; `scheme_for` makes those of a target.
+        samples: Feeds of the module's inputs.
+        method: How calibration turns values into ranges (see `collect_ranges`).
+        limit: The largest number of samples to use.
+        progress: Called after each sample with how many are done, and `limit` or 0.
+        report: Receives what was quantized, and why the rest was not.
+
+    Returns:
+        The quantize/dequantize form, and the ranges behind it.
+
+    Raises:
+        UserError: If there is no sample, a value is not finite, or an accumulator could overflow
+            whatever is done.
+    """
+    fresh = prepared(module)
+    samples = iter(samples)
+    if scheme.equalize:
+        first = list(itertools.islice(samples, EQUALIZATION_SAMPLES))
+        equalize(fresh, first)
+        samples = itertools.chain(first, samples)
+    ranges = collect_ranges(fresh, samples, method, limit, progress)
+    return insert_quantization(fresh, ranges, scheme, report), ranges
+
 
 class QuantizePass(Pass, name="quantize"):
-    """Float ops between `dequantize` and `quantize`, with scales from calibration samples (docs/quantization.md)."""
+    """Float ops between `dequantize` and `quantize`, with scales from calibration samples."""
 
     samples: str = ""
     """An .npz or a folder of .npy files; empty for synthetic inputs."""
@@ -27,11 +73,11 @@ class QuantizePass(Pass, name="quantize"):
     weights: Literal["per_channel", "per_tensor"] = "per_channel"
     mode: Mode = "strict"
     residual: Literal["add", "accumulate"] = "add"
-    tables: bool = True
     clamps: bool = True
     factor_limit: int = LARGEST_FACTOR
     products: bool = True
     correct_bias: bool = True
+    equalize: bool = False
 
     @property
     def scheme(self) -> Scheme:
@@ -41,24 +87,25 @@ class QuantizePass(Pass, name="quantize"):
             weights=self.weights,
             mode=self.mode,
             residual=self.residual,
-            tables=self.tables,
             clamps=self.clamps,
             factor_limit=self.factor_limit,
             products=self.products,
             correct_bias=self.correct_bias,
+            equalize=self.equalize,
         )
 
     def run(self, module: Module, report: RewriteReport) -> Module:
-        module = prepared(module)
         if self.samples:
             feeds = load_samples(module, self.samples)
         else:
             feeds = synthetic_samples(module, (self.input_low, self.input_high))
-        ranges = collect_ranges(
+        quantized, _ = quantize_module(
             module,
+            self.scheme,
             feeds,
             self.method,
             self.limit,
             lambda done, total: report.progress("calibrating", done, total),
+            report,
         )
-        return insert_quantization(module, ranges, self.scheme, report)
+        return quantized

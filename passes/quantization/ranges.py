@@ -24,7 +24,7 @@ class Range:
     lo: float
     hi: float
     mean: tuple[float, ...] = ()
-    """Mean of each channel, for operands of convolutions (axis 1) and matrix products (last axis)."""
+    """Mean of each channel, for what convolutions (axis 1) and products (last axis) read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +82,11 @@ def collect_ranges(
     Args:
         module: A float module whose values have names of their own (see `prepared`).
         samples: Feeds of the module's inputs.
-        method: `minmax`: all that was seen; `percentile`: so much of it on either side; `mse`: the range
-            with the least squared error when 255 steps cover it.
+        method: `minmax`: all that was seen; `percentile`: so much of it on either side; `mse`: the
+            range with the least squared error when 255 steps cover it.
         limit: The largest number of samples to use.
-        progress: Called after each sample with how many are done, and `limit` or 0 if that is unknown.
+        progress: Called after each sample with how many are done, and `limit` or 0 if that is
+            unknown.
         percentile: The share of elements that the method of that name keeps, in percent.
 
     Raises:

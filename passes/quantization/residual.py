@@ -2,8 +2,9 @@
 
     y = requantize(sum(x * w) + b + k * (r - z_r)),    s_r = k * s_x * s_w with an integer k
 
-The integers say exactly that. The real numbers of the quantize/dequantize form agree with it as far as float32
-scales can: `factors` accepts `k` where `k * float32(s_x * s_w)` is s_r within 2^-22, relatively.
+The integers say exactly that. The real numbers of the quantize/dequantize form agree with it as far
+as float32 scales can: `factors` accepts `k` where `k * float32(s_x * s_w)` is s_r within 2^-22,
+relatively.
 """
 
 from collections.abc import Mapping
@@ -31,7 +32,9 @@ class Accumulated:
 
 
 def factors(unit: Array, residual_scale: float) -> Array | None:
-    """The integers k with `k * unit == residual_scale` within the tolerance; None if there are none in 1..254.
+    """The integers k with `k * unit == residual_scale` within the tolerance.
+
+    None if there are none in 1..254.
 
     Args:
         unit: float32(s_x * s_w), one number or one for each output channel.
@@ -54,7 +57,7 @@ def plan_residuals(
     peaks: Mapping[Op, Array],
     declined: list[tuple[Op, str]],
 ) -> dict[Op, Accumulated]:
-    """Choose the additions that happen in an accumulator, and raise scales until each has a factor k >= 1.
+    """Choose the additions that happen in an accumulator; scales rise until each has a factor.
 
     Args:
         roles: What each op is on integers.
@@ -81,7 +84,7 @@ def plan_residuals(
             )
             continue
         chosen[op] = min(candidates, key=lambda c: _loss(c, encodings, peaks, scheme))
-    # Raising one scale raises what the products that read it need, so look again until all is at rest.
+    # Raising one scale raises what the products that read it need: look again until all rests.
     for _ in range(len(chosen) + 1):
         moved = False
         for op, plan in list(chosen.items()):

@@ -102,8 +102,6 @@ class Roles:
             return Role.AVERAGE if _uniform_mean(op) and self.is_integer(op.x) else None
         root = self.roots.get(op.result)
         if root is not None and self.is_integer(root):
-            if not self.scheme.tables:
-                return None
             return Role.TABLE if self._leaves(op, root) else Role.INSIDE
         if isinstance(op, Add):
             live = [v for v in (op.a, op.b) if constant_of(v) is None]
@@ -118,7 +116,7 @@ class Roles:
         return len(inside) < len(readers) or op.result in self._outputs
 
     def _serves(self, op: Op) -> bool:
-        """Whether an integer op that is more than a move reads the result, perhaps through moves."""
+        """Whether an integer op that is no move reads the result, perhaps through moves."""
         pending, seen = [op], {op}
         while pending:
             for reader in pending.pop().result.uses:
@@ -138,15 +136,13 @@ class Roles:
 
     def _reason(self, op: Op, banned: set[Op]) -> str:
         if op in banned:
-            return "a function at the end of the model; float keeps its precision"
+            return "only float ops read its result, so float keeps its precision"
         if isinstance(op, Conv | Matmul):
             if constant_of(op.w) is None and not self.scheme.products:
                 return "a product of two activations is not quantized here"
             return "its weights or its bias are not constant, or its weights are no matrix"
         if isinstance(op, AvgPool | ReduceMean) and not _uniform_mean(op):
-            return "its windows average over different numbers of elements, or not over the spatial axes"
-        if self.roots.get(op.result) is not None and not self.scheme.tables:
-            return "the target has no tables"
+            return "its windows are of different sizes, or not over the spatial axes"
         if not any(self.is_integer(value) for value in op.operands):
             return "none of its operands is an integer, so nothing is saved"
         return f"{op.op_name} has no integer form"

@@ -20,10 +20,10 @@ Note = Callable[[str], None]
 def load_samples(module: Module, path: str | Path, note: Note | None = None) -> Iterator[Feeds]:
     """Feeds of a module's inputs, one for each sample of a file or folder.
 
-    An .npz holds one array for each input, under its name, the first axis counting samples. Where no name is an
-    input's, the only array that could be the only input is taken. Images of other integer types, or with a missing
-    batch axis, are converted. A folder holds one .npy file for each sample; with several inputs, one folder for each
-    input, or files called `INPUT_NUMBER.npy`.
+    An .npz holds one array for each input, under its name, the first axis counting samples. Where
+    no name is an input's, the only array that could be the only input is taken. Images of other
+    integer types, or with a missing batch axis, are converted. A folder holds one .npy file for
+    each sample; with several inputs, one folder for each input, or files called `INPUT_NUMBER.npy`.
 
     Args:
         module: Whose inputs the samples are for.
@@ -52,7 +52,10 @@ def synthetic_samples(
     count: int = 16,
     seed: int = 0,
 ) -> Iterator[Feeds]:
-    """Made-up feeds: smooth random fields over the last two axes of length > 8, so that they are a little like images.
+    """Made-up feeds.
+
+    Smooth random fields over the last two axes of length > 8, so that they are a little like
+    images.
 
     Args:
         module: Whose inputs the samples are for.
@@ -153,7 +156,10 @@ def _matched(
 
 
 def _stacked(array: Array, type: Tensor) -> Array | None:
-    """An array of samples as [count, *type.shape] in the input's dtype; None if it cannot be that."""
+    """An array of samples as [count, *type.shape] in the input's dtype.
+
+    None if it cannot be that.
+    """
     shape = type.dims
     if array.ndim == len(shape) + 1 and array.shape[1:] == shape:
         stack = array

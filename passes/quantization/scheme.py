@@ -27,17 +27,20 @@ class Scheme:
     mode: Mode = "strict"
     """`portable`: scales are powers of two, and every accumulator is proven to stay below 2^24."""
     residual: Literal["add", "accumulate"] = "add"
-    """An addition of two activations as an op of its own (form a), or inside the accumulator (form b)."""
-    tables: bool = True
-    """Whether element-wise functions may become tables of 256 entries."""
+    """Two activations are added by an op of its own (form a), or in the accumulator (form b)."""
     clamps: bool = True
-    """Whether results can be clamped to any bounds; if not, saturation must do what relu6 asks for."""
+    """Whether results can be clamped to any bounds.
+
+    If not, saturation must do what relu6 asks for.
+    """
     factor_limit: int = LARGEST_FACTOR
     """The largest residual factor k of form (b)."""
     products: bool = True
     """Whether a product of two activations is quantized; both then have zero point 0."""
     correct_bias: bool = True
     """Whether the expected error of rounded weights is taken off the bias."""
+    equalize: bool = False
+    """Whether factors move between neighbouring products, so that channels get equally large."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.factor_limit <= LARGEST_FACTOR:
@@ -60,7 +63,8 @@ def scheme_for(extensions: Collection[str], backend: str, mode: Mode = "strict")
     """The scheme that a target can run wholly.
 
     Args:
-        extensions: What the target's instruction set has beyond the portable subset (docs/accelerator.md).
+        extensions: What the target's instruction set has beyond the portable subset
+            (docs/accelerator.md).
         backend: The target's backend; `cpu` holds anything.
         mode: Which promise the numbers make.
     """
@@ -70,14 +74,12 @@ def scheme_for(extensions: Collection[str], backend: str, mode: Mode = "strict")
         activations="symmetric",
         weights="per_tensor",
         residual="accumulate",
-        tables=False,
         clamps=False,
+        equalize=True,
         mode=mode,
     )
     if "zero_point" in extensions:
         stock = replace(stock, activations="affine", clamps=True)
     if "per_channel" in extensions:
-        stock = replace(stock, weights="per_channel")
-    if "lut" in extensions:
-        stock = replace(stock, tables=True)
+        stock = replace(stock, weights="per_channel", equalize=False)
     return stock

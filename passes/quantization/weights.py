@@ -28,7 +28,7 @@ class Weights:
 
 
 def largest(rows: Array, *, per_channel: bool, clip: bool) -> Array:
-    """The magnitude that becomes 127, for the tensor or for each output channel (the first axis), in float64.
+    """The magnitude that becomes 127, for the tensor or for each output channel, in float64.
 
     Args:
         rows: Real weights, output channels first.
@@ -36,9 +36,10 @@ def largest(rows: Array, *, per_channel: bool, clip: bool) -> Array:
         clip: Choose it with the least squared error instead of the largest magnitude.
     """
     flat = np.abs(rows.reshape(rows.shape[0] if per_channel else 1, -1).astype(np.float64))
-    peak = flat.max(1)
+    peak: Array = flat.max(1)
     if clip:
-        best, least = peak, np.full(peak.shape, np.inf)
+        best: Array = peak
+        least: Array = np.full(peak.shape, np.inf)
         for share in CLIPS:
             step = np.maximum(peak * share / 127, SMALLEST_SCALE)[:, None]
             rounded = np.minimum(np.rint(flat / step), 127) * step
@@ -67,11 +68,6 @@ def quantize_weights(rows: Array, scale: Array) -> Weights:
 def accumulator_scale(x_scale: float, weight: Array) -> Array:
     """float32(s_x * s_w): the unit of the accumulator."""
     return np.asarray(np.float32(x_scale) * weight, np.float32)
-
-
-def quantize_bias(bias: Array, unit: Array) -> Array:
-    """A real bias in units of the accumulator, as int64 so that the caller can see whether it fits."""
-    return np.rint(bias.astype(np.float64) / unit.astype(np.float64)).astype(np.int64)
 
 
 def _columns(vector: Array, rank: int) -> Array:
