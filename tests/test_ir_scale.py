@@ -11,7 +11,9 @@ from typing import TypeVar
 
 import numpy as np
 import pytest
+from zoo import Zoo
 
+from mcc.frontend import load
 from mcc.ir import (
     DType,
     Module,
@@ -174,3 +176,9 @@ def test_large_weights_go_through_the_disk(tmp_path: Path) -> None:
     module = Module("m", body, [f"y{i}" for i in range(40)])
     within(5, lambda: save_module(module, tmp_path / "m.mir"))
     assert within(5, lambda: load_module(tmp_path / "m.mir")) == module
+
+
+def test_mobilenet_evaluates_in_seconds(zoo: Zoo) -> None:
+    module = load(zoo.model("mobilenet_v2_100_224"))
+    feeds = {value.name: np.zeros(value.tensor.dims, np.float32) for value in module.inputs}
+    within(4, lambda: evaluate(module, feeds))  # processor time, of two cores

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .data import Data
+from .types import Buffer, Index, Quant, Symbol, Tensor
 
 
 class Kind(enum.Enum):
@@ -23,6 +24,20 @@ class Kind(enum.Enum):
 
 
 MISSING = object()
+_PLAIN = (
+    bool,
+    int,
+    float,
+    str,
+    enum.Enum,
+    types.NoneType,
+    Data,
+    Symbol,
+    Quant,
+    Tensor,
+    Buffer,
+    Index,
+)
 _BOOLS: tuple[type[Any], ...] = (bool, np.bool_)
 _INTS: tuple[type[Any], ...] = (int, np.integer)
 _FLOATS: tuple[type[Any], ...] = (*_INTS, float, np.floating)
@@ -71,6 +86,8 @@ def read_fields(cls: type, value_type: type, region_type: type) -> tuple[Field, 
                     f"{cls.__name__}.{name}: the annotation of a field must not be a string"
                 )
             kind = _kind(annotation, value_type, region_type)
+            if kind is Kind.ATTRIBUTE and not _has_text(annotation):
+                raise TypeError(f"{cls.__name__}.{name}: {annotation} has no text form")
             default = base.__dict__.get(name, MISSING)
             fields[name] = Field(name, kind, annotation, default)
     return tuple(_with_places(list(fields.values())))
@@ -97,6 +114,17 @@ def _kind(annotation: object, value_type: type, region_type: type) -> Kind:
             return Kind.OPTIONAL
         return Kind.VARIADIC
     return Kind.ATTRIBUTE
+
+
+def _has_text(annotation: object) -> bool:
+    """Whether printer and parser know how to write every value of a type."""
+    origin = typing.get_origin(annotation)
+    parts: tuple[object, ...] = typing.get_args(annotation)
+    if origin is typing.Literal:
+        return all(isinstance(part, bool | int | str) for part in parts)
+    if origin is tuple or origin in _UNIONS:
+        return all(part is Ellipsis or _has_text(part) for part in parts)
+    return isinstance(annotation, type) and issubclass(annotation, _PLAIN)
 
 
 def convert(value: Any, annotation: object) -> object:
