@@ -1,19 +1,29 @@
 """What runs artifacts: their format, sessions, the instruction set and its simulator."""
 
 from .artifact import Artifact, Manifest, Port, from_bytes, load, module_members
-from .session import NodeArg, RunOutcome, Runner, RunStats, Session
+from .outcome import LayerStats, Observer, RunOutcome, RunStats
+from .program import HostRecord, Launch, LayerRecord, Program, ProgramRunner, TensorRecord
+from .session import NodeArg, Runner, Session
 from .target import Target, load_target, target_names
 
 __all__ = [
     "Artifact",
+    "HostRecord",
+    "Launch",
+    "LayerRecord",
+    "LayerStats",
     "Manifest",
     "NodeArg",
+    "Observer",
     "Port",
+    "Program",
+    "ProgramRunner",
     "RunOutcome",
     "RunStats",
     "Runner",
     "Session",
     "Target",
+    "TensorRecord",
     "from_bytes",
     "load",
     "load_target",

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from mcc.ir import Array, DType, UserError
 
 from .artifact import Artifact
-from .session import Observer, RunOutcome
+from .outcome import Observer, RunOutcome, RunStats, onnx_axes
 
 _ALIGNMENT = 64
 _REMEDY = "pip install 'mcc-compiler[cpu]'"
@@ -37,6 +37,8 @@ class Stored(Entry):
     """A tensor that `observe` returns, as its result number `result`."""
 
     result: int
+    axes: tuple[int, ...] | None = None
+    """Axis i is axis `axes[i]` of the ONNX tensor."""
 
 
 class Fused(_Record):
@@ -121,7 +123,9 @@ class Library:
         results = self._call(self._observe, inputs)
         return {entry.name: _shaped(results[entry.result], entry) for entry in self.table.values}
 
-    def _call(self, function: Callable[..., Sequence[object]], inputs: Sequence[Array]) -> list[Array]:
+    def _call(
+        self, function: Callable[..., Sequence[object]], inputs: Sequence[Array]
+    ) -> list[Array]:
         ffi = _runtime()
         entries = self.table.inputs
         if len(inputs) != len(entries):
@@ -151,11 +155,13 @@ class LibraryRunner:
         table = self.library.table
         inputs = [feeds[entry.name] for entry in table.inputs]
         if observe is not None:
+            axes = {entry.name: entry.axes for entry in table.values}
             for name, array in self.library.observe(inputs).items():
-                observe(name, array)
+                observe(name, onnx_axes(array, axes[name]))
         outputs = self.library.run(inputs)
         return RunOutcome(
-            {entry.name: array for entry, array in zip(table.outputs, outputs, strict=True)}
+            {entry.name: array for entry, array in zip(table.outputs, outputs, strict=True)},
+            RunStats(),
         )
 
 
@@ -251,4 +257,3 @@ def _shaped(result: Array, entry: Entry) -> Array:
     if entry.dtype == DType.I1.value:
         flat = flat.view(np.bool_)
     return flat.reshape(entry.shape)
-

@@ -5,19 +5,18 @@ import json
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from mcc.ir import DType, Module, Op, OpError, Tensor, UserError, Value, evaluate
+from mcc.ir import DType, Module, Op, OpError, Tensor, UserError, Value, evaluate, known_names
 
+from .artifact import Artifact
 from .isa import Commands
+from .outcome import LayerStats, Observer, RunOutcome, RunStats, onnx_axes
 from .target import Target
-
-Observe = Callable[[str, np.ndarray], None]
-"""Called with an ONNX tensor's name and its array, axes as in the ONNX model."""
 
 
 class Launch(Op, name="accel.launch"):
@@ -127,6 +126,26 @@ class Program:
         except (KeyError, ValueError, TypeError) as error:
             raise UserError(f"not a valid accelerator program: {error}") from None
 
+    @classmethod
+    def from_artifact(cls, artifact: Artifact) -> Self:
+        """The program of an artifact; `UserError` where it has none."""
+        if "program.json" not in artifact.members:
+            raise UserError(
+                f"an artifact for target {artifact.target.name} has no accelerator program",
+                remedy="compile with --target riscv-accel or another accelerator",
+            )
+        return cls.from_members(artifact.members)
+
+    def layers_named(self, tensor: str | None) -> tuple[LayerRecord, ...]:
+        """The layers that compute a tensor, or all of them; `UserError` listing the tensors."""
+        found = tuple(layer for layer in self.layers if tensor in (None, layer.tensor))
+        if not found and tensor is not None:
+            raise UserError(
+                f"the program has no layer {tensor!r}",
+                remedy=known_names(layer.tensor for layer in self.layers),
+            )
+        return found
+
 
 def _npy(array: "np.ndarray") -> bytes:
     buffer = io.BytesIO()
@@ -142,28 +161,6 @@ def _tuples(record: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(v) if isinstance(v, list) else v for key, v in record.items()}
 
 
-@dataclass(frozen=True)
-class LayerStats:
-    """What one layer cost in one run."""
-
-    tensor: str
-    nodes: tuple[str, ...]
-    commands: int
-    macs: int
-    cycles: int
-
-
-@dataclass
-class RunStats:
-    """What one run cost on the accelerator; layers only where they ran one by one."""
-
-    cycles: int = 0
-    commands: int = 0
-    macs: int = 0
-    launches: int = 0
-    layers: list[LayerStats] = field(default_factory=list[LayerStats])
-
-
 class ProgramRunner:
     """Runs a program on the simulator. The machine and its caches stay between runs."""
 
@@ -175,13 +172,18 @@ class ProgramRunner:
         self.machine = Machine(target, len(program.image))
         self.machine.dram[:] = program.image
 
+    @classmethod
+    def from_artifact(cls, artifact: Artifact) -> Self:
+        """The runner of an artifact for an accelerator."""
+        return cls(Program.from_artifact(artifact), artifact.module("program"), artifact.target)
+
     def run(
         self,
         feeds: Mapping[str, np.ndarray],
-        observe: Observe | None = None,
+        observe: Observer | None = None,
         *,
         by_layer: bool = False,
-    ) -> tuple[dict[str, np.ndarray], RunStats]:
+    ) -> RunOutcome:
         """The outputs by name, and the cost.
 
         Args:
@@ -198,20 +200,20 @@ class ProgramRunner:
             def seen(value: Value, array: np.ndarray) -> None:
                 # A launch's results were shown as its layers finished.
                 if value.name and not isinstance(value.op, Launch):
-                    show(value.name, _onnx_axes(array, value.axes))
+                    show(value.name, onnx_axes(array, value.axes))
 
         def launch(op: Launch, xs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
             return self._launch(op, xs, stats, observe, by_layer or observe is not None)
 
         outputs = evaluate(self.module, feeds, seen, {Launch: launch})
-        return outputs, stats
+        return RunOutcome(outputs, stats)
 
     def _launch(
         self,
         op: Launch,
         xs: Sequence[np.ndarray],
         stats: RunStats,
-        observe: Observe | None,
+        observe: Observer | None,
         by_layer: bool,
     ) -> tuple[np.ndarray, ...]:
         dram = self.machine.dram
@@ -226,7 +228,7 @@ class ProgramRunner:
                     position = layer.stop
                     record = self.program.tensors[layer.tensor]
                     if observe is not None:
-                        observe(layer.tensor, _onnx_axes(self._read(record), record.axes))
+                        observe(layer.tensor, onnx_axes(self._read(record), record.axes))
             self._run(position, op.stop, stats, None)
         else:
             self._run(op.start, op.stop, stats, None)
@@ -251,10 +253,3 @@ class ProgramRunner:
         size = math.prod(record.shape)
         raw = self.machine.dram[record.offset : record.offset + size]
         return raw.view(np.int8).reshape(record.shape).copy()
-
-
-def _onnx_axes(array: np.ndarray, axes: Sequence[int] | None) -> np.ndarray:
-    """An array with its axes in the order of the ONNX tensor."""
-    if axes is None:
-        return array
-    return np.ascontiguousarray(array.transpose(np.argsort(np.asarray(axes))))

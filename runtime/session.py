@@ -1,7 +1,7 @@
 """Running an artifact, with the calls that an onnxruntime user knows."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -10,9 +10,7 @@ import numpy as np
 from mcc.ir import Array, DType, UserError, known_names
 
 from .artifact import Artifact, Manifest, Port, load
-
-Observer = Callable[[str, Array], None]
-"""`observer(name, array)`: a named tensor, its axes in the ONNX tensor's order."""
+from .outcome import Observer, RunOutcome, RunStats
 
 _ORT_TYPES = {
     "f16": "float16",
@@ -37,23 +35,6 @@ class NodeArg:
     name: str
     shape: list[int | str]
     type: str
-
-
-@dataclass(frozen=True)
-class RunStats:
-    """What one run took on a simulated machine; empty on the CPU."""
-
-    cycles: int = 0
-    commands: int = 0
-    layers: tuple[Mapping[str, object], ...] = ()
-
-
-@dataclass(frozen=True)
-class RunOutcome:
-    """One run: outputs by name, and what it took."""
-
-    outputs: dict[str, Array]
-    stats: RunStats = field(default_factory=RunStats)
 
 
 class Runner(Protocol):

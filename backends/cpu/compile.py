@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from mcc.ir import Constant, Module, Progress, Tensor, UserError, Value
 from mcc.runtime import Target
 
+from .report import report
+
 _REMEDY = "pip install 'mcc-compiler[cpu]'"
 
 
 def library_members(
     module: Module, target: Target, progress: Progress | None = None
 ) -> Mapping[str, bytes]:
-    """`library.so` and `library.json`.
+    """`library.so`, `library.json` and `report.json`.
 
     Raises:
         UserError: For an op or type without a kernel, an unknown processor, or a missing TVM or linker.
@@ -41,7 +43,11 @@ def library_members(
             for value, name in zip(module.outputs, module.output_names, strict=True)
         ],
         "values": [
-            {**_entry(value, names[value]), "result": numbers[plan.slots[value]]}
+            {
+                **_entry(value, names[value]),
+                "result": numbers[plan.slots[value]],
+                "axes": value.axes,
+            }
             for value in stored
         ],
         "fused": [
@@ -50,7 +56,11 @@ def library_members(
         "kernels": len({call.name for call in plan.calls}),
         "machine": {"triple": machine.triple, "cpu": machine.cpu, "flags": list(machine.flags)},
     }
-    return {"library.so": library, "library.json": json.dumps(table, indent=1).encode()}
+    return {
+        "library.so": library,
+        "library.json": json.dumps(table, indent=1).encode(),
+        "report.json": report(module, len({call.name for call in plan.calls}), library),
+    }
 
 
 def compile_library(module: Module, target: Target, *, progress: Progress | None = None) -> bytes:

@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping
 
-from mcc.ir import Module, Progress, print_module
-from mcc.backends.base import Backend, Stage
-from mcc.passes import ChannelsLast, Dce, Pass
-from mcc.runtime.target import Target
+from mcc.backends import Backend, Stage
+from mcc.ir import Module, Progress
+from mcc.passes import ChannelsLast, Dce
+from mcc.runtime import Target, module_members
 
 from .configure import Configure
 from .linking import Linked, link
 from .lower import Tile
 from .machines import remembered
 from .partition import Partition
+from .report import report
 
 
 def stages(target: Target) -> tuple[Stage, ...]:
@@ -27,18 +28,14 @@ def stages(target: Target) -> tuple[Stage, ...]:
     )
 
 
-def emit(
-    module: Module, target: Target, progress: Progress | None = None
-) -> Mapping[str, bytes]:
+def emit(module: Module, target: Target, progress: Progress | None = None) -> Mapping[str, bytes]:
     """The artifact's members from the last stage's module: what runs, its data, and a report."""
-    from mcc.ir.files import weights_to_bytes
-
     linked = link(module, target, progress)
-    printed = print_module(linked.module)
-    members = {"program.mir": printed.text.encode(), **linked.program.to_members()}
-    if printed.weights:
-        members["program.safetensors"] = weights_to_bytes(dict(printed.weights))
-    return members
+    return {
+        **module_members("program", linked.module),
+        **linked.program.to_members(),
+        "report.json": report(linked, target),
+    }
 
 
 BACKEND = Backend("riscv_accel", stages, emit, quantize="int8")

@@ -32,10 +32,10 @@ def command(artifact: Path, layer: str | None, limit: int | None, as_json: bool)
         text = disassemble(commands)
         if as_json:
             record.append(
-                {"layer": item.name, "nodes": list(item.nodes), "commands": text.splitlines()}
+                {"layer": item.tensor, "nodes": list(item.nodes), "commands": text.splitlines()}
             )
             continue
-        click.echo(f"# {item.name}: commands {item.start}..{item.stop - 1}")
+        click.echo(f"# {item.tensor}: commands {item.start}..{item.stop - 1}")
         click.echo(text, nl=not text.endswith("\n"))
     if as_json:
         print_json(record)
