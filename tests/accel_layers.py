@@ -17,6 +17,9 @@ class Case:
     module: Module
     feeds: dict[str, np.ndarray]
 
+    def __repr__(self) -> str:
+        return str(self.module)
+
 
 class Builder:
     """Appends ops to a module's body and remembers its random inputs."""

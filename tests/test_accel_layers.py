@@ -2,13 +2,23 @@
 
 import numpy as np
 import pytest
-from accel_layers import EXITS, STOCK_EXITS, Case, convolutions, matrix_products, pools
+from accel_layers import (
+    EXITS,
+    STOCK_EXITS,
+    Builder,
+    Case,
+    Exit,
+    convolutions,
+    matrix_products,
+    pools,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mcc.backends.riscv_accel import link, stages
 from mcc.backends.riscv_accel.structure import Kernel
-from mcc.ir import Module, evaluate, parse, print_module
+from mcc.ir import Module, UserError, evaluate, parse, print_module
+from mcc.ops import Conv
 from mcc.passes import run_passes
 from mcc.runtime.isa import check_portable
 from mcc.runtime.program import Program, ProgramRunner
@@ -29,8 +39,8 @@ def lowered(case: Case, target: Target, upto: str = "configured") -> Module:
     return module
 
 
-def check(case: Case, target_name: str) -> None:
-    target = load_target(target_name)
+def check(case: Case, machine: str | Target) -> None:
+    target = load_target(machine) if isinstance(machine, str) else machine
     wanted = evaluate(case.module, case.feeds)
     module = lowered(case, target)
     assert any(isinstance(op, Kernel) for op in module.body)
@@ -47,7 +57,7 @@ def check(case: Case, target_name: str) -> None:
         for name, array in wanted.items():
             np.testing.assert_array_equal(found[name], array, "the simulator differs")
     assert stats.commands == len(again.commands)
-    if target_name == "gemmini":
+    if not target.extensions:
         assert check_portable(again.commands) is None
 
     text = print_module(module)
@@ -81,6 +91,37 @@ def test_pools(data: st.DataObject, target: str) -> None:
     check(data.draw(pools(exits, largest=3 if stock else 6)), target)
 
 
+def small(name: str) -> Target:
+    """A machine of the same instructions with so little memory that everything is cut and streamed."""
+    record = load_target(name).model_dump()
+    accelerator = record["accelerator"]
+    accelerator["scratchpad"]["rows"] = 256
+    accelerator["accumulator"]["rows"] = 48
+    if accelerator["scale_rows"]:
+        accelerator["scale_rows"] = 2
+    return Target.from_dict(record | {"name": f"small-{name}"})
+
+
+@FEW
+@given(st.data(), st.sampled_from(["gemmini", "riscv-accel"]))
+def test_small_memories(data: st.DataObject, name: str) -> None:
+    stock = name == "gemmini"
+    exits = STOCK_EXITS if stock else EXITS
+    case = data.draw(convolutions(exits, stock=stock) | matrix_products(exits))
+    check(case, small(name))
+
+
+def test_a_layer_that_cannot_fit_says_what_is_missing() -> None:
+    builder = Builder(1)
+    (x,) = builder.start(x=(1, 40, 40, 16))
+    conv = Conv(x, builder.weights(16, 16, 33, 33), layout="nhwc")
+    case = builder.finish(Exit().apply(builder, builder.add(conv, "y.acc"), 1e6, "big"))
+    with pytest.raises(UserError, match="scratchpad rows") as caught:
+        lowered(case, small("gemmini"))
+    assert "node of y.acc" in caught.value.where
+    assert "smaller input" in caught.value.remedy
+
+
 @pytest.mark.parametrize("upto", ["partitioned", "tiled"])
 def test_a_stage_continues_to_the_same_commands(upto: str) -> None:
     """`--emit tiled`, then `--from tiled`: the program is the one of the straight way."""
@@ -98,10 +139,6 @@ def test_a_stage_continues_to_the_same_commands(upto: str) -> None:
 
 
 def _fixed_case() -> Case:
-    from accel_layers import Builder, Exit
-
-    from mcc.ops import Conv
-
     builder = Builder(1)
     (x,) = builder.start(x=(1, 12, 12, 20))
     conv = Conv(x, builder.weights(24, 20, 3, 3), builder.vector(24, 500), layout="nhwc")

@@ -28,15 +28,20 @@ def expand(kernel: Kernel, offsets: Mapping[Value, int]) -> isa.Commands:
 
 def length(region: Region) -> int:
     """How many commands a region becomes."""
-    total = 0
-    for op in region:
-        if isinstance(op, For):
-            total += op.count * length(op.body)
-        elif isinstance(op, tiles.Multiply):
-            total += 2
-        elif not isinstance(op, Yield):
-            total += 1
-    return total
+    return sum(width(op) for op in region)
+
+
+def width(op: Op) -> int:
+    """How many commands an op becomes, a loop with all its iterations."""
+    match op:
+        case For():
+            return op.count * length(op.body)
+        case Yield():
+            return 0
+        case tiles.Multiply():
+            return 2
+        case _:
+            return 1
 
 
 @dataclass(frozen=True)

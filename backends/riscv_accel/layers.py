@@ -30,6 +30,15 @@ class Image:
     pixel_stride: int
     offset: int = 0
 
+    @property
+    def dense(self) -> bool:
+        """Whether its pixels lie one after the other without gaps."""
+        return (
+            self.pixel_stride == self.channels
+            and self.row_stride == self.width * self.pixel_stride
+            and self.image_stride == self.height * self.row_stride
+        )
+
     def one(self, n: int) -> "Image":
         """The n-th image alone."""
         return replace(self, batch=1, offset=self.offset + n * self.image_stride)

@@ -17,7 +17,6 @@ from .reasons import why_on_host
 from .structure import Kernel
 
 
-
 @dataclass(frozen=True)
 class Linked:
     """A program, the module that launches it, and how its DRAM was planned."""

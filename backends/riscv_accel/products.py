@@ -83,7 +83,7 @@ def flattened(product: Product) -> Product:
     """A 1x1 window over whole images reads pixels in memory order: one long row of them."""
     x, window = product.x, product.window
     plain = window.size == (1, 1) and window.stride == (1, 1) and window.pad == (0, 0)
-    if not plain or product.exit.pool is not None or x.pixel_stride != x.channels:
+    if not plain or product.exit.pool is not None or not x.dense:
         return product
     pixels = x.batch * x.height * x.width
 

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
+
 from mcc.ir import OpError
 from mcc.runtime.target import Target
 
@@ -114,20 +116,36 @@ class Cut:
             return rows * cols
         return (rows - 1) * geometry.pitch + cols
 
-    def tile_count(self, group: int, first: int, blocks: range) -> int:
-        """Weight tiles of a group of output blocks within some input blocks."""
-        taps = self.tiles.taps[first : first + group]
-        if len(blocks) == self.in_blocks:
-            return sum(map(len, taps))
-        return sum(tap[2] in blocks for places in taps for tap in places)
+    @cached_property
+    def _counts(self) -> np.ndarray:
+        """Weight tiles below and left of (output block, input block)."""
+        counts = np.zeros((self.out_blocks + 1, self.in_blocks + 1), np.int64)
+        for block, taps in enumerate(self.tiles.taps):
+            for tap in taps:
+                counts[block + 1, tap[2] + 1] += 1
+        return counts.cumsum(0).cumsum(1)
+
+    def tile_count(self, group: range, blocks: range) -> int:
+        """Weight tiles of some output blocks within some input blocks."""
+        total, first, last = self._counts, group.start, group.stop
+        left, right = blocks.start, blocks.stop
+        corners = total[last, right] - total[first, right] - total[last, left] + total[first, left]
+        return int(corners)
 
     def most_tiles(self, tiling: Tiling) -> int:
         """Weight tiles of the largest piece."""
-        return max(
-            self.tile_count(tiling.group, first, blocks)
-            for first in range(0, self.out_blocks, tiling.group)
-            for blocks in chunks(self.in_blocks, tiling.chunk)
-        )
+        key = (tiling.group, tiling.chunk)
+        if key not in self._most:
+            self._most[key] = max(
+                self.tile_count(group, blocks)
+                for group in chunks(self.out_blocks, tiling.group)
+                for blocks in chunks(self.in_blocks, tiling.chunk)
+            )
+        return self._most[key]
+
+    @cached_property
+    def _most(self) -> dict[tuple[int, int], int]:
+        return {}
 
 
 def chunks(blocks: int, chunk: int) -> list[range]:
@@ -138,22 +156,22 @@ def chunks(blocks: int, chunk: int) -> list[range]:
 def search(cut: Cut) -> Tiling:
     """The cheapest tiling that fits; `OpError` with what is missing where none does."""
     best: Tiling | None = None
-    for tiling in _candidates(cut):
-        found = _placed(cut, tiling)
-        if found is not None and (best is None or found.cost < best.cost):
-            best = found
+    for shape in _shapes(cut):
+        for tiling in _chunked(cut, shape):
+            if best is None or tiling.cost < best.cost:
+                best = tiling
     if best is None:
         raise OpError(_too_large(cut))
     return best
 
 
-def _candidates(cut: Cut) -> Iterator[Tiling]:
+def _shapes(cut: Cut) -> Iterator[Tiling]:
+    """Heights, widths and groups of output blocks whose sums fit half of the accumulator."""
     half = cut.target.machine.accumulator.total_rows // 2
     product = cut.product
     widths = [product.width]
     if product.exit.pool is None:
         widths += [w for w in (256, 128, 64, 32, 16) if w < product.width]
-    blocks = sorted({cut.in_blocks, *(b for b in (32, 16, 8, 4, 2, 1) if b < cut.in_blocks)})
     for width in widths:
         for rows in _heights(cut.pooled[0]):
             shape = Tiling(rows, width, 1, 1, weights_outer=False)
@@ -161,11 +179,24 @@ def _candidates(cut: Cut) -> Iterator[Tiling]:
             sums = cut.accumulator_rows(geometry, geometry.rows, geometry.cols)
             most = min(half // sums, cut.out_blocks)
             for group in sorted({most, *(g for g in (1, 2, 4, 8, 16) if g < most)} - {0}):
-                for chunk in reversed(blocks):
-                    for outer in (False, True):
-                        yield replace(shape, group=group, chunk=chunk, weights_outer=outer)
+                yield replace(shape, group=group)
             if sums > half or (width != product.width and sums * 4 < half):
                 break
+
+
+def _chunked(cut: Cut, shape: Tiling) -> Iterator[Tiling]:
+    """A shape with as many input blocks at a time as fit, in both orders."""
+    sizes = sorted({cut.in_blocks, *(b for b in (32, 16, 8, 4, 2, 1) if b < cut.in_blocks)})
+    for chunk in reversed(sizes):
+        found = [
+            placed
+            for outer in (False, True)
+            if (placed := _placed(cut, replace(shape, chunk=chunk, weights_outer=outer)))
+        ]
+        yield from found
+        # Smaller pieces only pay where larger ones cannot be loaded ahead.
+        if any(tiling.input_slots > 1 and tiling.weight_slots > 1 for tiling in found):
+            return
 
 
 def _heights(rows: int) -> list[int]:
@@ -247,7 +278,7 @@ def _cost(
     array = pairs * dim
     # The first piece is awaited, and so is the last store.
     alone = geometry.block_rows * min(tiling.chunk, cut.in_blocks) + sums * tiling.group / dim * 2
-    alone += cut.tile_count(tiling.group, 0, range(min(tiling.chunk, cut.in_blocks))) * dim
+    alone += cut.tile_count(range(tiling.group), range(min(tiling.chunk, cut.in_blocks))) * dim
     serial = 0.0
     if tiling.input_slots == 1 and tiles * pieces > 1:
         serial += input_cycles
