@@ -33,12 +33,14 @@ def print_table(
         table.add_column(
             column,
             justify="right" if numeric else "left",
-            overflow="fold" if column == wide else "ellipsis",
+            overflow="fold",
             no_wrap=column != wide,
         )
     for row in rows:
         table.add_row(*(shown(cell) for cell in row))
-    Console(highlight=False).print(table)
+    # Whoever reads from a pipe wants every word, not a terminal of 80 columns.
+    width = None if sys.stdout.isatty() else 1000
+    Console(highlight=False, width=width).print(table)
 
 
 def print_facts(facts: Mapping[str, object]) -> None:
