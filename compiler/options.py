@@ -29,7 +29,7 @@ class Options:
     """Samples: an .npz, or a folder of .npy files. None: synthetic inputs."""
     method: Literal["minmax", "percentile", "mse"] = "mse"
     """How calibration turns values into ranges."""
-    samples: int = 256
+    samples: int = 128
     """At most so many samples are used in calibration."""
     input_range: tuple[float, float] | None = None
     """What synthetic inputs look like."""
@@ -49,7 +49,7 @@ class Options:
             raise UserError(f"there is no -O{self.level}", remedy="known: -O0, -O1, -O2, -O3")
         if self.input_range is not None and not self.input_range[0] < self.input_range[1]:
             low, high = self.input_range
-            raise UserError(f"--input-range {low},{high}: the low end must be below the high end")
+            raise UserError(f"--input-range {low:g},{high:g}: the low end must be below the high end")
 
     def spelled(self) -> dict[str, str]:
         """The options that differ from their defaults, as strings, for the manifest."""

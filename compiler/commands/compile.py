@@ -60,7 +60,7 @@ def parse_shapes(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     show_default=True,
     help="How calibration chooses ranges.",
 )
-@click.option("--samples", type=click.IntRange(1), default=256, show_default=True, help="At most.")
+@click.option("--samples", type=click.IntRange(1), default=128, show_default=True, help="How many to use.")
 @click.option("--input-range", help="LOW,HIGH of synthetic inputs, where no samples are given.")
 @click.option("--shape", "shapes", multiple=True, help="NAME=1x3x32x32 for symbolic dimensions.")
 @click.option("--passes", help='A pipeline, such as "O2,prune{sparsity=0.5}".')
