@@ -266,7 +266,7 @@ def test_mistakes_end_with_a_message_and_status_two(
     damaged = tmp_path / "damaged.mcc"
     damaged.write_bytes(compiled.read_bytes()[:300])
     wrong = {
-        "name": {"other": np.zeros((2, 3), np.float32), "more": np.zeros((2, 8), np.int64)},
+        "name": {"other": np.zeros((2, 3), np.float32), "more": np.zeros((2, 9), np.int64)},
         "shape": {"x": np.zeros((2, 7), np.float32)},
     }
     for name, arrays in wrong.items():

@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mcc.backends": {"mcc.ir", "mcc.ops", "mcc.passes", "mcc.runtime"},
 }
 for _package in PACKAGES:
-    if _package.startswith("mcc.backends."):
+    if _package.startswith("mcc.backends.") and _package.count(".") == 2:
         MAY_IMPORT[_package] = MAY_IMPORT["mcc.backends"] | {"mcc.backends"}
 MAY_IMPORT["mcc"] = set(MAY_IMPORT)
 
