@@ -1,4 +1,4 @@
-"""Running a compiled CPU library through TVM's runtime alone: its compiler (260 MB) is never loaded."""
+"""Running a compiled CPU library through TVM's runtime; its compiler is never loaded."""
 
 import ctypes
 import importlib.util
@@ -93,7 +93,7 @@ class Library:
             threads: How many threads kernels may use, in the whole process; all cores by default.
 
         Raises:
-            UserError: If TVM's runtime is missing, or this processor lacks instructions that the code uses.
+            UserError: If TVM's runtime is missing, or this processor lacks what the code uses.
         """
         self.table = table if isinstance(table, Table) else Table.from_json(table)
         check_processor(self.table.machine)
@@ -106,14 +106,14 @@ class Library:
         self._machine = module["vm_load_executable"]()
         cpu, pooled = 1, 2
         self._machine["vm_initialization"](cpu, 0, pooled)
-        self._main: Callable[..., Sequence[object]] = self._machine["main"]
-        self._observe: Callable[..., Sequence[object]] = self._machine["observe"]
+        self._main: Callable[..., Sequence[Any]] = self._machine["main"]
+        self._observe: Callable[..., Sequence[Any]] = self._machine["observe"]
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """The outputs for one array for each input, in the order of the table.
 
         Raises:
-            UserError: For a wrong number of inputs, a wrong dtype or shape, or values that an op refuses.
+            UserError: For wrong inputs: their number, dtypes, shapes, or values an op refuses.
         """
         results = self._call(self._main, inputs)
         return [_shaped(*pair) for pair in zip(results, self.table.outputs, strict=True)]
@@ -123,9 +123,7 @@ class Library:
         results = self._call(self._observe, inputs)
         return {entry.name: _shaped(results[entry.result], entry) for entry in self.table.values}
 
-    def _call(
-        self, function: Callable[..., Sequence[object]], inputs: Sequence[Array]
-    ) -> list[Array]:
+    def _call(self, function: Callable[..., Sequence[Any]], inputs: Sequence[Array]) -> list[Array]:
         ffi = _runtime()
         entries = self.table.inputs
         if len(inputs) != len(entries):
@@ -135,7 +133,7 @@ class Library:
             results = function(*(ffi.from_dlpack(array) for array in flat))
         except ValueError as error:
             raise UserError(str(error).strip().splitlines()[-1]) from None
-        return [np.from_dlpack(result) for result in results]  # type: ignore[arg-type]
+        return [np.from_dlpack(result) for result in results]
 
 
 class LibraryRunner:
@@ -166,7 +164,7 @@ class LibraryRunner:
 
 
 def check_processor(wanted: Processor) -> None:
-    """Raise a `UserError` unless this processor has what the code was compiled for (and would crash without)."""
+    """Raise a `UserError` unless this processor has what the code would crash without."""
     architecture = wanted.triple.split("-")[0]
     if os.uname().machine not in (architecture, {"x86_64": "amd64"}.get(architecture)):
         raise UserError(
@@ -198,7 +196,7 @@ def processor_flags() -> frozenset[str]:
 
 @cache
 def _runtime() -> Any:
-    """The module `tvm_ffi`, with TVM's runtime libraries loaded; `UserError` where TVM is not installed."""
+    """`tvm_ffi`, with TVM's runtime libraries loaded; `UserError` where TVM is not installed."""
     # Workers pinned to cores wait for each other whenever something else runs there (milliseconds).
     os.environ.setdefault("TVM_BIND_THREADS", "0")
     spec = importlib.util.find_spec("tvm")

@@ -1,12 +1,15 @@
-"""From a plan to a shared library: TVM's Relax for the sequence of calls and the memory, LLVM for the kernels."""
+"""From a plan to a shared library: Relax for calls and memory, LLVM for the kernels."""
 
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import tvm
-from tvm import relax, tirx
+import tvm as _tvm
+from tvm import relax as _relax
+from tvm import tirx as _tirx
+
+from mcc.ir import Progress
 
 from .link import link_with, linker
 from .machine import Machine, llvm_record
@@ -14,11 +17,21 @@ from .plan import Plan
 from .storage import Slot
 from .tir import Buffer, Writer
 
+tvm: Any = _tvm
+relax: Any = _relax
+tirx: Any = _tirx
+
 _PIPELINE = "mcc-cpu"
 
 
 def build_library(
-    plan: Plan, outputs: Sequence[Slot], observed: Sequence[Slot], machine: Machine, *, native: bool
+    plan: Plan,
+    outputs: Sequence[Slot],
+    observed: Sequence[Slot],
+    machine: Machine,
+    *,
+    native: bool,
+    progress: Progress | None = None,
 ) -> bytes:
     """The library with the Relax functions `main` and `observe`, which share the kernels.
 
@@ -28,7 +41,7 @@ def build_library(
     command = linker(native=native, triple=machine.triple)
     _register_pipeline()
     target = tvm.target.Target(llvm_record(machine.triple, machine.cpu, machine.features))
-    composer = _Composer(plan)
+    composer = _Composer(plan, progress)
     composer.function("main", outputs)
     composer.function("observe", observed)
     executable = relax.build(
@@ -36,20 +49,22 @@ def build_library(
     )
     with tempfile.TemporaryDirectory(prefix="mcc-cpu-") as folder:
         path = Path(folder) / "library.so"
-        executable.export_library(
-            str(path), fcompile=link_with(command), workspace_dir=folder
-        )
+        executable.export_library(str(path), fcompile=link_with(command), workspace_dir=folder)
         return path.read_bytes()
 
 
 class _Composer:
     """Builds Relax functions over one set of kernels; equal kernels become one."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, progress: Progress | None) -> None:
         self.plan = plan
         self.builder: Any = relax.BlockBuilder()
         self._constants: dict[Slot, Any] = {}
-        self._kernels = [self._kernel(call.name, number) for number, call in enumerate(plan.calls)]
+        self._kernels: list[Any] = []
+        for number, call in enumerate(plan.calls):
+            self._kernels.append(self._kernel(call.name, number))
+            if progress is not None:
+                progress("kernels", number + 1, len(plan.calls))
 
     def _kernel(self, name: str, number: int) -> Any:
         call = self.plan.calls[number]
@@ -60,7 +75,7 @@ class _Composer:
         return self.builder.add_func(writer.function([*inputs, out]), name)
 
     def function(self, name: str, results: Sequence[Slot]) -> None:
-        """A function of the plan's inputs that returns `results`, leaving out calls it does not need."""
+        """A function of the plan's inputs that returns `results`, with the calls that takes."""
         builder, plan = self.builder, self.plan
         needed = set(results)
         calls = list(zip(plan.calls, self._kernels, strict=True))
@@ -87,7 +102,7 @@ class _Composer:
         if slot.data is None:
             return places[slot]
         if slot not in self._constants:
-            self._constants[slot] = relax.const(slot.data)
+            self._constants[slot] = relax.const(tvm.runtime.tensor(slot.data))
         return self._constants[slot]
 
 
@@ -115,7 +130,12 @@ def _relax_pipeline() -> Any:
 
 
 def _register_pipeline() -> None:
-    """TVM's default for CPU code without common-subexpression elimination, which is super-linear in unrolled code."""
+    """The passes that our kernels need of TVM's default for CPU code.
+
+    Left out: common-subexpression elimination and simplification, which are super-linear in
+    unrolled code and put bound values back where they are used; and flattening, since all buffers
+    are flat (it would hide vector accesses, and accumulators would leave the registers).
+    """
     from tvm.tirx.compilation_pipeline import PIPELINE_MAP, finalize_host_passes
 
     if _PIPELINE in PIPELINE_MAP:

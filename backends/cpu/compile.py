@@ -1,12 +1,16 @@
-"""From a module to the members of an artifact: the library and the table that says what it holds."""
+"""From a module to artifact members: the library, and the table of what it holds."""
 
 import json
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from mcc.ir import Constant, Module, Progress, Tensor, UserError, Value
 from mcc.runtime import Target
 
 from .report import report
+
+if TYPE_CHECKING:
+    from .plan import Plan
 
 _REMEDY = "pip install 'mcc-compiler[cpu]'"
 
@@ -17,25 +21,25 @@ def library_members(
     """`library.so`, `library.json` and `report.json`.
 
     Raises:
-        UserError: For an op or type without a kernel, an unknown processor, or a missing TVM or linker.
+        UserError: For an op or type without a kernel, an unknown processor, no TVM, no linker.
     """
     _require_tvm()
     from . import kernels
     from .build import build_library
     from .machine import machine_of
-    from .plan import Plan, plan_module, refuse_unsupported
+    from .plan import plan_module, refuse_unsupported
 
     del kernels  # imported for its rules
     refuse_unsupported(module)
     machine = machine_of(target)
-    plan: Plan = plan_module(module, machine)
-    stored = [value for value in module.values() if value in plan.slots and not _is_constant(value)]
+    plan = plan_module(module, machine)
+    stored = [value for value in module.values() if value.name and _is_stored(value, plan)]
     observed = list(dict.fromkeys(plan.slots[value] for value in stored))
     numbers = {slot: number for number, slot in enumerate(observed)}
     names = _names(module)
     native = not target.host.triple
     outputs = [plan.slots[value] for value in module.outputs]
-    library = build_library(plan, outputs, observed, machine, native=native)
+    library = build_library(plan, outputs, observed, machine, native=native, progress=progress)
     table: dict[str, object] = {
         "inputs": [_entry(value, names[value]) for value in module.inputs],
         "outputs": [
@@ -51,9 +55,10 @@ def library_members(
             for value in stored
         ],
         "fused": [
-            {"name": names[value], "into": names[into]} for value, into in plan.fused.items()
+            {"name": value.name, "into": names[into]}
+            for value, into in plan.fused.items()
+            if value.name
         ],
-        "kernels": len({call.name for call in plan.calls}),
         "machine": {"triple": machine.triple, "cpu": machine.cpu, "flags": list(machine.flags)},
     }
     return {
@@ -76,8 +81,8 @@ def _require_tvm() -> None:
     del tvm
 
 
-def _is_constant(value: Value) -> bool:
-    return isinstance(value.op, Constant)
+def _is_stored(value: Value, plan: "Plan") -> bool:
+    return value in plan.slots and not isinstance(value.op, Constant)
 
 
 def _names(module: Module) -> dict[Value, str]:

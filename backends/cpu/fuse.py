@@ -1,7 +1,7 @@
 """Which ops share a kernel: element-wise ops join the op that computes their operand.
 
-Only values with a single reader are fused away, and none that a user compares tensor by tensor: outputs, and the 8-bit
-integers of a quantized model.
+Only values with a single reader are fused away, and none that a user compares tensor by tensor:
+outputs, and the 8-bit integers of a quantized model.
 """
 
 from mcc.ir import DType, Module, Op, Value, Yield
@@ -16,24 +16,30 @@ def absorbed_values(module: Module) -> dict[Value, Op]:
     """The values that are computed inside the kernel of their only reader, and that reader."""
     absorbed: dict[Value, Op] = {}
     anchored: set[Op] = set()
+    scalar: set[Op] = set()
     sizes: dict[Op, int] = {}
     for op in module.body:
         if type(op) not in ELEMENTWISE:
             continue
         size, has_anchor = 1, False
+        one_by_one = ELEMENTWISE[type(op)].scalar(op)
         for number, operand in enumerate(op.operands):
             producer = operand.op
             if producer is None or not _may_vanish(operand, op, number):
                 continue
             is_anchor = type(producer) in LOWERINGS or producer in anchored
-            if is_anchor and has_anchor:
+            # Kernels with registers full of vectors cannot compute element by element.
+            if (is_anchor and (has_anchor or one_by_one)) or (producer in scalar and has_anchor):
                 continue
             grown = size + sizes.get(producer, 1)
             if grown > _LARGEST:
                 continue
             size, has_anchor = grown, has_anchor or is_anchor
+            one_by_one = one_by_one or producer in scalar
             absorbed[operand] = op
         sizes[op] = size
+        if one_by_one:
+            scalar.add(op)
         if has_anchor:
             anchored.add(op)
     return absorbed

@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 
 from mcc.ir import UserError
 
-_REMEDY = "Install a C compiler (`apt install gcc`), or the wheel that brings one: `pip install ziglang`."
+_REMEDY = (
+    "Install a C compiler (`apt install gcc`), or the wheel that brings one: `pip install ziglang`."
+)
 
 
 def linker(*, native: bool, triple: str) -> list[str]:

@@ -1,6 +1,7 @@
 """What a CPU offers to kernels, and which processor flags its code needs."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from mcc.ir import UserError, known_names
 from mcc.runtime import Target
@@ -69,16 +70,21 @@ def machine_of(target: Target) -> Machine:
     Raises:
         UserError: For a processor that LLVM does not know.
     """
-    from tvm.target import codegen
+    from tvm import target as tvm_target
 
+    codegen: Any = tvm_target.codegen
     triple = target.host.triple or str(codegen.llvm_get_system_triple())
     cpu = target.host.cpu or ("" if target.host.triple else str(codegen.llvm_get_system_cpu()))
     features = target.host.features
-    kind: dict[str, object] = {"kind": "llvm"}
     if cpu:
-        names = {str(name) for name in codegen.llvm_get_cpu_archlist(_llvm({**kind, "mtriple": triple}))}
+        names = {
+            str(name)
+            for name in codegen.llvm_get_cpu_archlist(_llvm({"kind": "llvm", "mtriple": triple}))
+        }
         if cpu not in names:
-            raise UserError(f"LLVM knows no processor {cpu!r} for {triple}", remedy=known_names(names))
+            raise UserError(
+                f"LLVM knows no processor {cpu!r} for {triple}", remedy=known_names(names)
+            )
     record = llvm_record(triple, cpu, features)
     found = {str(name) for name in codegen.llvm_get_cpu_features(_llvm(record))}
     found |= {name[1:] for name in features if name.startswith("+")}

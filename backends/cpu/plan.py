@@ -5,11 +5,21 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mcc.ir import Constant, Module, Op, OpError, Tensor, UserError, Value, Yield, format_op, known_names
+from mcc.ir import (
+    Array,
+    Constant,
+    Module,
+    Op,
+    Tensor,
+    UserError,
+    Value,
+    Yield,
+    known_names,
+)
 
 from .fuse import absorbed_values
 from .machine import Machine
-from .registry import ELEMENTWISE, LOWERINGS, Strides, broadcast
+from .registry import ELEMENTWISE, LOWERINGS, Strides
 from .storage import STORABLE, Slot, stored
 from .tail import Anchor, Apply, Leaf, Node, Operand, Tail
 from .tir import Buffer, Expr, Writer
@@ -54,7 +64,7 @@ class Planner:
     def define(self, value: Value, slot: Slot) -> None:
         self.plan.slots[value] = slot
 
-    def constant(self, array: np.ndarray) -> Slot:
+    def constant(self, array: Array) -> Slot:
         """A flat constant; equal arrays share one."""
         flat = np.ascontiguousarray(array).reshape(-1)
         if flat.dtype == np.bool_:
@@ -148,12 +158,12 @@ def _meaning(meaning: Callable[..., object], op: Op) -> Callable[..., Expr]:
 
 
 def refuse_unsupported(module: Module) -> None:
-    """Raise one `UserError` that lists every op this backend has no kernel for, before anything is built."""
+    """Raise one `UserError` that lists every op without a kernel, before anything is built."""
     problems = list(_problems(module))
     if problems:
         raise UserError(
             "the cpu backend cannot compile: " + "; ".join(problems),
-            remedy="Run the model by its definition (the evaluator), or report the op. Kernels are there for "
+            remedy="Kernels can be registered for op classes (docs/cpu.md); "
             + known_names(cls.op_name for cls in (*ELEMENTWISE, *LOWERINGS)),
         )
 
@@ -179,15 +189,3 @@ def _type_problem(value: Value, what: str) -> Iterator[str]:
         yield f"{what}: no kernels for {value.tensor.dtype}"
     elif any(not isinstance(dim, int) for dim in value.tensor.shape):
         yield f"{what}: {value.tensor} has a symbolic dimension"
-
-
-__all__ = [
-    "Call",
-    "OpError",
-    "Plan",
-    "Planner",
-    "broadcast",
-    "format_op",
-    "plan_module",
-    "refuse_unsupported",
-]

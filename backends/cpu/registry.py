@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 Strides = tuple[int, ...]
 Align = Callable[[Op, int, Value], Strides]
-"""`align(op, number, operand)`: the operand's stride along each axis of the result, 0 where it repeats."""
+"""`align(op, number, operand)`: its stride along each axis of the result, 0 where it repeats."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def contiguous(shape: tuple[int, ...]) -> Strides:
 
 
 def broadcast(op: Op, number: int, operand: Value) -> Strides:
-    """numpy's rule: trailing axes agree, an extent of 1 repeats."""
+    """Numpy's rule: trailing axes agree, an extent of 1 repeats."""
     shape = operand.tensor.dims
     strides = contiguous(shape)
     missing = len(op.results[0].tensor.shape) - len(shape)

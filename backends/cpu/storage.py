@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from mcc.ir import DType
+from mcc.ir import Array, DType
 
 _STORED = {
     DType.F64: "float64",
@@ -35,4 +33,4 @@ class Slot:
     dtype: str
     size: int
     """Elements; an empty tensor has one that nobody looks at."""
-    data: np.ndarray | None = None
+    data: Array | None = None

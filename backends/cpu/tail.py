@@ -1,4 +1,4 @@
-"""The expression that a kernel computes on its result before it stores it: the ops fused behind an anchor."""
+"""The expression that a kernel computes on its result before it stores it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -83,7 +83,7 @@ def _replace_anchor(node: Node, new: Node) -> Node:
 
 @dataclass(frozen=True)
 class Point:
-    """Where an expression is computed: each operand's place, its stride along the vector, and the lanes."""
+    """Where an expression is computed: each operand's place and stride, and the lanes."""
 
     places: tuple[Index, ...]
     strides: tuple[int, ...]

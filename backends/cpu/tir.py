@@ -1,15 +1,19 @@
-"""TVM's tensor IR with types: expressions with a dtype and lanes, flat buffers, and a writer of statements.
+"""TVM's tensor IR with types: expressions with dtype and lanes, flat buffers, a writer.
 
-The only file that calls TVM's constructors, so that its untyped objects stay in here. All buffers are flat; shapes and
-strides are arithmetic of the kernels.
+The only file that calls TVM's constructors, so that its untyped objects stay in here. All buffers
+are flat; shapes and strides are arithmetic of the kernels.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tvm import ir, tirx
+from tvm import ir as _ir
+from tvm import tirx as _tirx
+
+ir: Any = _ir
+tirx: Any = _tirx
 
 Number = int | float
 
@@ -127,7 +131,7 @@ def lowest(dtype: str) -> Number:
         return -math.inf
     if dtype.startswith("uint"):
         return 0
-    return -(2 ** (int(dtype.removeprefix("int")) - 1))
+    return -(1 << (int(dtype.removeprefix("int")) - 1))
 
 
 def _binary(make: Any, left: Expr, right: Expr | Number, dtype: str | None = None) -> Expr:
@@ -230,7 +234,7 @@ class Writer:
         return statements[0] if len(statements) == 1 else tirx.SeqStmt(statements)
 
     @contextmanager
-    def loop(self, extent: int, *, parallel: bool = False) -> Iterator[Index]:
+    def loop(self, extent: int, *, parallel: bool = False) -> Generator[Index]:
         """Run the body `extent` times; a single iteration needs no loop."""
         if extent == 1:
             yield 0
@@ -244,7 +248,7 @@ class Writer:
         self._blocks[-1].append(tirx.For(variable, zero, end, kind, body))
 
     @contextmanager
-    def branch(self, condition: Expr) -> Iterator[None]:
+    def branch(self, condition: Expr) -> Generator[None]:
         self._blocks.append([])
         yield
         body = self._close()
@@ -270,13 +274,13 @@ class Writer:
         return index if isinstance(index, int) else self.bind(index)
 
     def scratch(self, dtype: str, size: int) -> Buffer:
-        """Memory of this scope. Below 1 KB it lies on the stack, where LLVM turns constant places into registers."""
+        """Memory of this scope; below 1 KB on the stack, where LLVM turns it into registers."""
         buffer = Buffer(self._fresh("s"), dtype, size)
         self._blocks[-1].append(tirx.AllocBuffer(buffer.node))
         return buffer
 
     def check(self, condition: Expr, message: str) -> None:
-        """Let the call fail with `message` unless the condition holds; not inside a parallel loop."""
+        """Let the call fail with `message` unless the condition holds; not in parallel loops."""
         kind, text = ir.StringImm("ValueError"), ir.StringImm(message)
         self._blocks[-1].append(tirx.AssertStmt(condition.node, kind, [text]))
 

@@ -1,9 +1,10 @@
 """The contraction kernel: y[lead, tile, vec] = tail(sum over reduce of x * w), held in registers.
 
-Convolutions, matrix products, depthwise convolutions, pools and reductions are all this kernel with other strides. A block
-of `tile` positions times a few vectors along `vec` stays in registers while the reduction runs; then the tail (bias,
-residual, clamp, whatever was fused) is computed on it and stored. Recipe: register-blocked direct convolution as in
-Georganas et al., "Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures" (2018).
+Convolutions, matrix products, depthwise convolutions, pools and reductions are all this kernel with
+other strides. A block of `tile` positions times a few vectors along `vec` stays in registers while
+the reduction runs; then the tail (bias, residual, clamp, whatever was fused) is computed on it and
+stored. Recipe: register-blocked direct convolution, as in Georganas et al., "Anatomy of
+High-Performance Deep Learning Convolutions on SIMD Architectures" (2018).
 """
 
 import math
@@ -22,14 +23,14 @@ Y, X, W = 0, 1, 2
 
 @dataclass(frozen=True)
 class Blocking:
-    """The part of the result that is computed in registers: `tile` positions by `vectors` vectors."""
+    """The part of the result computed in registers: `tile` positions by `vectors` vectors."""
 
     tile: int
     vectors: int
 
 
 def choose_blocking(tile: int, vec: int, product: Product, machine: Machine) -> Blocking:
-    """The least overhead over all blocks: loads beside multiplications, unused latency, remainders."""
+    """The blocking with least overhead: loads, unused latency, remainders."""
     budget = machine.registers - 4
     best, least = Blocking(1, 1), math.inf
     most_vectors = min(8, len(product.vectors(vec)))
@@ -59,13 +60,13 @@ def _columns(vec: int, vectors: int, product: Product) -> list[tuple[int, int]]:
 
 
 def _block_cost(rows: int, columns: int) -> float:
-    """Cycles of one step of the reduction, roughly: two multiply-adds or loads a cycle, four cycles of latency."""
+    """Half cycles of one step of the reduction: two operations a cycle, four cycles latency."""
     return max(8.0, rows * columns + columns + 0.5 * rows)
 
 
 @dataclass(frozen=True)
 class Contraction:
-    """One kernel. Strides of every loop: y, x, w, then the tail's operands; reductions have (0, x, w)."""
+    """One kernel. A loop's strides: y, x, w, the tail's operands; a reduction's: (0, x, w)."""
 
     lead: tuple[Loop, ...]
     tile: Loop

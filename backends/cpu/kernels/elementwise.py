@@ -1,4 +1,4 @@
-"""The map kernel: one expression at every point of a space; also strided copies, which compute nothing."""
+"""The map kernel: one expression at every point of a space; also strided copies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _CHUNK = 8192
 
 @dataclass(frozen=True)
 class Map:
-    """What is stored at each point: `loops` carry the strides of the result, then of the operands."""
+    """What is stored at each point; a loop's strides: the result's, then the operands'."""
 
     loops: tuple[Loop, ...]
     starts: tuple[int, ...]
@@ -128,9 +128,7 @@ def strided_copy(
 ) -> Slot:
     """A new array of `shape` whose element at i is source[start + i * strides]."""
     ours = contiguous(shape)
-    loops = tuple(
-        Loop(extent, (ours[axis], strides[axis])) for axis, extent in enumerate(shape)
-    )
+    loops = tuple(Loop(extent, (ours[axis], strides[axis])) for axis, extent in enumerate(shape))
     kernel = Map(loops, (0, start), Leaf(0), planner.machine.lanes(source.dtype))
     size = 1
     for extent in shape:

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from mcc.ir import Value, constant_of
+from mcc.ir import Array, Value, constant_of
 from mcc.ops import Conv, Matmul
 
 from ..plan import Planner
@@ -97,9 +97,9 @@ def _with_weights(loop: Loop, stride: int) -> Loop:
 
 
 def _pack(
-    weights: np.ndarray, groups: int, depth: int, width: int, blocks: int, product: Product
-) -> np.ndarray:
-    """[O, C, *K] as [group, block, tap, C / step, width, step], padded with zeros: in the order of use."""
+    weights: Array, groups: int, depth: int, width: int, blocks: int, product: Product
+) -> Array:
+    """[O, C, *K] as [group, block, tap, C / step, width, step]: in the order of use."""
     outputs, per_group = weights.shape[0] // groups, weights.shape[1]
     count = math.prod(weights.shape[2:])
     full = np.zeros((groups, blocks * width, depth, count), weights.dtype)
@@ -118,7 +118,7 @@ def _channels_last_weights(planner: Planner, op: Conv) -> Slot:
 
 
 def _depthwise(op: Conv, planner: Planner, tail: Tail, view: Windows, product: Product) -> None:
-    """One input channel for each output channel: vectors run along the channels of x and w alike."""
+    """One input channel for each output channel: vectors run along both alike."""
     _finish_products(op, planner, tail, view.channel_strides())
     channels, kernel = op.w.tensor.dims[0], view.kernel
     count = math.prod(kernel)
@@ -212,9 +212,7 @@ def _lead_strides(shape: tuple[int, ...], rank: int) -> Strides:
     return (0,) * (rank - len(kept)) + kept
 
 
-def _pack_matrix(
-    weights: np.ndarray, depth: int, width: int, blocks: int, product: Product
-) -> np.ndarray:
+def _pack_matrix(weights: Array, depth: int, width: int, blocks: int, product: Product) -> Array:
     """[..., K, N] as [..., block, K / step, width, step], padded with zeros."""
     lead = weights.shape[:-2]
     full = np.zeros((*lead, depth, blocks * width), weights.dtype)
@@ -227,7 +225,7 @@ def _matmul_correction(
     planner: Planner,
     tail: Tail,
     product: Product,
-    weights: np.ndarray,
+    weights: Array,
     lead_rank: int,
     column_axis: int | None,
 ) -> None:
@@ -243,9 +241,7 @@ def _matmul_correction(
     _add_correction(planner, tail, correction(product, rows), tuple(strides))
 
 
-def _add_correction(
-    planner: Planner, tail: Tail, addend: np.ndarray | None, strides: Strides
-) -> None:
+def _add_correction(planner: Planner, tail: Tail, addend: Array | None, strides: Strides) -> None:
     if addend is not None:
         leaf = tail.add_operand(planner.constant(addend), strides)
         tail.graft(lambda anchor: apply(_plus, anchor, leaf))
@@ -268,6 +264,9 @@ def _finish_products(op: Conv | Matmul, planner: Planner, tail: Tail, along: Str
     def residual(writer: Writer, total: Expr, value: Expr, *factor: Expr) -> Expr:
         return total + (value.cast("int32") * factor[0] if factor else value)
 
+    def clamped(writer: Writer, total: Expr) -> Expr:
+        return clamp(total, op.lo, op.hi)
+
     def grow(anchor: Node) -> Node:
         node = anchor
         if b is not None:
@@ -275,7 +274,7 @@ def _finish_products(op: Conv | Matmul, planner: Planner, tail: Tail, along: Str
         if r is not None:
             node = apply(residual, node, r) if k is None else apply(residual, node, r, k)
         if op.lo > -math.inf or op.hi < math.inf:
-            node = apply(lambda writer, total: clamp(total, op.lo, op.hi), node)
+            node = apply(clamped, node)
         return node
 
     tail.graft(grow)

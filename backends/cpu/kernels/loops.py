@@ -1,6 +1,6 @@
 """Iteration spaces: loops with a stride for each array, and how they merge and split."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ class Loop:
 
 
 def collapse(loops: Sequence[Loop], arrays: int) -> list[Loop]:
-    """The same points in the same order with as few loops as every array's strides allow; at least one."""
+    """The same points in the same order in as few loops as the strides allow; at least one."""
     merged: list[Loop] = []
     for loop in loops:
         if loop.extent == 1:
@@ -41,7 +41,7 @@ def collapse(loops: Sequence[Loop], arrays: int) -> list[Loop]:
 @contextmanager
 def fused_loops(
     writer: Writer, loops: Sequence[Loop], starts: Sequence[Index], *, parallel: bool
-) -> Iterator[list[Index]]:
+) -> Generator[list[Index]]:
     """All loops as one, and where each array stands in its body."""
     total = 1
     for loop in loops:
@@ -70,7 +70,7 @@ def fused_loops(
 @contextmanager
 def nested_loops(
     writer: Writer, loops: Sequence[Loop], starts: Sequence[Index]
-) -> Iterator[list[Index]]:
+) -> Generator[list[Index]]:
     """One serial loop inside the other, and where each array stands in the innermost body."""
     if not loops:
         yield list(starts)

@@ -1,7 +1,7 @@
 """Elementary functions on vectors of float32, as LLVM would call the C library once per element.
 
-Relative errors stay below 1e-6 (1e-5 promised) over the whole range; infinities and NaN behave as IEEE says. Other float
-types use the C library.
+Relative errors stay below 1e-6 (1e-5 promised) over the whole range; infinities and NaN behave as
+IEEE says. Other float types use the C library.
 """
 
 from collections.abc import Sequence

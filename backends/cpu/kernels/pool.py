@@ -54,7 +54,11 @@ def sum_pool(op: SumPool, planner: Planner, tail: Tail) -> None:
     offset = math.prod(op.kernel) * op.zero
     view = windows_of(planner, op, op.kernel, op.zero, channels_last=True)
     if offset:
-        tail.graft(lambda anchor: apply(lambda writer, sums: sums - offset, anchor))
+
+        def shifted(writer: Writer, sums: Expr) -> Expr:
+            return sums - offset
+
+        tail.graft(lambda anchor: apply(shifted, anchor))
     _pool(op, planner, tail, view, total("int32", planner.machine))
 
 

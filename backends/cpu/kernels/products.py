@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mcc.ir import DType
+from mcc.ir import Array, DType
 
 from ..machine import Machine
 from ..tir import Buffer, Expr, Index, Number, Writer, intrinsic, lowest
@@ -14,7 +14,7 @@ from . import maths
 
 @dataclass(frozen=True)
 class Product:
-    """One kind of inner step: `step` elements of the reduction at once, in accumulators of `lanes` results."""
+    """One kind of inner step: `step` elements of the reduction for `lanes` results at once."""
 
     dtype: str
     """Of the accumulator."""
@@ -59,10 +59,10 @@ class Fold(Product):
 
 @dataclass(frozen=True)
 class Vnni(Product):
-    """AVX-512 VNNI: four products of 8-bit integers and their sum for each of 16 results in one instruction.
+    """AVX-512 VNNI: four products of 8-bit integers for each of 16 results, in one instruction.
 
-    The instruction multiplies unsigned by signed. A signed x enters as x + 128, which whoever packs the weights takes
-    back by adding -128 * sum(w) to every result.
+    The instruction multiplies unsigned by signed. A signed x enters as x + 128, which whoever packs
+    the weights takes back by adding -128 * sum(w) to every result.
     """
 
     step: int = 4
@@ -122,9 +122,9 @@ def _plus(writer: Writer, a: Expr, b: Expr) -> Expr:
     return a + b
 
 
-def correction(product: Product, weights: np.ndarray) -> np.ndarray | None:
-    """What a product's shift of x adds to results, taken back: per row of `weights` [rows, taps]; None where nothing."""
+def correction(product: Product, weights: Array) -> Array | None:
+    """What takes back a product's shift of x, for each row of `weights` [rows, taps]."""
     if not isinstance(product, Vnni) or not product.signed:
         return None
-    sums = weights.astype(np.int64).sum(1)
+    sums: Array = weights.astype(np.int64).sum(1)
     return (-128 * sums).astype(np.int32)

@@ -1,4 +1,7 @@
-"""The integer ops of a quantized model, to the bit: round half to even, every float32 step rounded (docs/numerics.md)."""
+"""The integer ops of a quantized model, to the bit (docs/numerics.md).
+
+Round half to even; every float32 step is rounded.
+"""
 
 from typing import cast
 
@@ -23,7 +26,8 @@ def exactly(x: Expr) -> Expr:
 def saturated(writer: Writer, x: Expr, zero: Expr | int, lo: int, hi: int, dtype: DType) -> Expr:
     """clamp(x + zero, lo, hi) of a rounded float32; NaN becomes lo.
 
-    The clamp comes first, in floats: beyond 2^24 they could not hold x + zero. For types of at most 16 bits.
+    The clamp comes first, in floats: beyond 2^24 they could not hold x + zero. For types of at most
+    16 bits.
     """
     if isinstance(zero, int):
         low, high = float(lo - zero), float(hi - zero)
@@ -91,5 +95,3 @@ def _always(op: Op) -> bool:
 def lookup(op: Lookup, writer: Writer, x: Expr, table: Buffer) -> Expr:
     place = x.cast("int32") + (128 if op.x.tensor.dtype is DType.I8 else 0)
     return table.load(writer.bind(place))
-
-

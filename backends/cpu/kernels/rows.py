@@ -69,8 +69,16 @@ class Row:
         return writer.bind(combine(writer, parts[0], writer.bind(single.load(0))))
 
 
+RowBody = Callable[[Row, Sequence[Buffer], Buffer, Index], None]
+"""`body(row, inputs, out, number of the row)`"""
+
+
 def _rows(
-    count: int, extent: int, lanes: int, cost: int, body: Callable[[Row, Sequence[Buffer], Buffer, Index], None]
+    count: int,
+    extent: int,
+    lanes: int,
+    cost: int,
+    body: Callable[[Row, Sequence[Buffer], Buffer, Index], None],
 ) -> Write:
     """A kernel that does every row, in parallel where they are many."""
 
@@ -199,7 +207,7 @@ def reduce_mean(op: ReduceMean, planner: Planner, tail: Tail) -> None:
 
 
 def _reduce(op: Reduce, planner: Planner, tail: Tail, product: Fold) -> None:
-    """Vectors along the last kept axis where that is the last in memory, else along what is reduced."""
+    """Vectors along the last axis in memory, whether it is kept or reduced."""
     shape = op.x.tensor.dims
     kept = [axis for axis in range(len(shape)) if axis not in op.axes]
     inner_kept = [axis for axis in kept if shape[axis] > 1]
@@ -228,9 +236,7 @@ def _reduce(op: Reduce, planner: Planner, tail: Tail, product: Fold) -> None:
     planner.finish(tail, "reduce", kernel, (source,))
 
 
-def _reduce_outer(
-    op: Reduce, planner: Planner, tail: Tail, product: Fold, kept: list[int]
-) -> None:
+def _reduce_outer(op: Reduce, planner: Planner, tail: Tail, product: Fold, kept: list[int]) -> None:
     shape = op.x.tensor.dims
     x = contiguous(shape)
     y = contiguous(tuple(shape[axis] for axis in kept))

@@ -158,14 +158,34 @@ def _integer_dividend(op: Op) -> bool:
 
 @elementwise(Div, scalar=_integer_dividend)
 def div(op: Div, writer: Writer, a: Expr, b: Expr) -> Expr:
-    return a / b
+    if a.is_float:
+        return a / b
+    # The processor traps on division by 0, and on the one quotient by -1 that does not fit.
+    safe = writer.bind(select(b.equals(0), 1, b))
+    if not b.dtype.startswith("u"):
+        quotient = a / writer.bind(select(safe.equals(-1), 1, safe))
+        quotient = select(b.equals(-1), 0 - a, quotient)
+    else:
+        quotient = a / safe
+    return select(b.equals(0), 0, writer.bind(quotient))
 
 
 @elementwise(Pow, scalar=_always)
 def power(op: Pow, writer: Writer, a: Expr, b: Expr) -> Expr:
-    if a.is_float:
-        return libm("pow", a, b.cast(a.dtype))
-    return _integer_power(writer, a, b)
+    if a.dtype == "float32" and b.dtype in ("float32", "int8", "uint8", "int16", "uint16"):
+        return libm("pow", a, b.cast("float32"))
+    if a.is_float or b.is_float:
+        return libm("pow", a.cast("float64"), b.cast("float64")).cast(a.dtype)
+    if b.dtype.startswith("u"):
+        return _integer_power(writer, a, b)
+    positive = _integer_power(writer, a, writer.bind(select(b < 0, 0, b)))
+    odd = (b & 1).differs(0)
+    # 1 / a^n truncates to 0 but for these two.
+    inverse = select(a.equals(1), 1, constant(0, a.dtype))
+    if not a.dtype.startswith("u"):
+        sign = writer.bind(select(odd, constant(-1, a.dtype), constant(1, a.dtype)))
+        inverse = select(a.equals(-1), sign, writer.bind(inverse))
+    return select(b < 0, writer.bind(inverse), positive)
 
 
 def _integer_power(writer: Writer, a: Expr, b: Expr) -> Expr:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mcc.ir import Array
 from mcc.ops import Concat, Expand, Gather, Pad, Reshape, Slice, Transpose
 
 from ..plan import Planner
@@ -44,7 +45,9 @@ def expand(op: Expand, planner: Planner, tail: Tail) -> None:
     missing = len(shape) - len(source)
     kept = zip(source, contiguous(source), strict=True)
     strides = (0,) * missing + tuple(0 if extent == 1 else stride for extent, stride in kept)
-    planner.define(op.result, strided_copy(planner, planner.slot(op.x), shape, strides, 0, "expand"))
+    planner.define(
+        op.result, strided_copy(planner, planner.slot(op.x), shape, strides, 0, "expand")
+    )
 
 
 @lower(Concat)
@@ -97,7 +100,9 @@ def gather(op: Gather, planner: Planner, tail: Tail) -> None:
             real = writer.bind(select(index < 0, index + extent, index))
             with writer.loop(outer) as o:
                 to = index_sum((o, count * inner), (i, inner))
-                row.write_at(writer, (data,), out, (to, index_sum((o, extent * inner), (real, inner))))
+                row.write_at(
+                    writer, (data,), out, (to, index_sum((o, extent * inner), (real, inner)))
+                )
 
     size = outer * count * inner
     planner.define(op.result, planner.call("gather", write, (source, indices), source.dtype, size))
@@ -125,9 +130,7 @@ def pad(op: Pad, planner: Planner, tail: Tail) -> None:
     planner.define(op.result, slot)
 
 
-def _picked(
-    planner: Planner, source: Slot, dims: Sequence[int], axis: int, table: np.ndarray
-) -> Slot:
+def _picked(planner: Planner, source: Slot, dims: Sequence[int], axis: int, table: Array) -> Slot:
     """The slices of `source` along `axis` that a table of valid numbers names."""
     outer, extent, inner = math.prod(dims[:axis]), dims[axis], math.prod(dims[axis + 1 :])
     lanes, count = planner.machine.lanes(source.dtype), len(table)
@@ -140,7 +143,9 @@ def _picked(
         with writer.loop(outer) as o, writer.loop(count) as i:
             number = writer.bind(places.load(i))
             to = index_sum((o, count * inner), (i, inner))
-            row.write_at(writer, (data,), out, (to, index_sum((o, extent * inner), (number, inner))))
+            row.write_at(
+                writer, (data,), out, (to, index_sum((o, extent * inner), (number, inner)))
+            )
 
     inputs = (source, planner.constant(table.astype(np.int32)))
     return planner.call("pick", write, inputs, source.dtype, outer * count * inner)
@@ -148,7 +153,7 @@ def _picked(
 
 @dataclass(frozen=True)
 class _Pad:
-    """Copies an array into the middle of a larger one, axis by axis, and fills what is around it."""
+    """Copies an array into the middle of a larger one, and fills what is around it."""
 
     shape: tuple[int, ...]
     before: tuple[int, ...]
@@ -196,9 +201,7 @@ class _Pad:
             )
             if axis + 1 < len(self.shape):
                 one = parallel and kept == 1
-                self._axis(
-                    writer, axis + 1, data, out, inner_to, inner_from, strides, parallel=one
-                )
+                self._axis(writer, axis + 1, data, out, inner_to, inner_from, strides, parallel=one)
             else:
                 writer.store(out, inner_to, data.load(inner_from))
         end = index_sum((to, 1), (before + kept, ours[axis]))

@@ -1,4 +1,4 @@
-"""Sliding windows over a flat array: where windows start, what padding they need, which layout they read."""
+"""Sliding windows over a flat array: where they start, and the padding they need."""
 
 from dataclasses import dataclass
 
@@ -85,7 +85,7 @@ def windows_of(
     channels_last: bool,
     channel_multiple: int = 1,
 ) -> Windows:
-    """Prepare the input of `op`: in NHWC order if asked for, padded with `fill` as far as windows reach."""
+    """The input of `op`: channels last if asked for, padded as far as windows reach."""
     strides, pads, dilations = op.geometry
     dims = op.x.tensor.dims
     rank = len(dims)
@@ -123,5 +123,3 @@ def windows_of(
         dilations=dilations,
         kernel=kernel,
     )
-
-
