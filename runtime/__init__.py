@@ -4,9 +4,10 @@ from .artifact import Artifact, Manifest, Port, from_bytes, load, module_members
 from .outcome import LayerStats, Observer, RunOutcome, RunStats
 from .program import HostRecord, Launch, LayerRecord, Program, ProgramRunner, TensorRecord
 from .session import NodeArg, Runner, Session
-from .target import Target, load_target, target_names
+from .target import Accelerator, Target, load_target, target_names
 
 __all__ = [
+    "Accelerator",
     "Artifact",
     "HostRecord",
     "Launch",

@@ -1,4 +1,4 @@
-"""The accelerator backend: integer modules in NHWC to commands, in stages that can be read and run."""
+"""The accelerator backend: integer modules to commands, in stages to read and to run."""
 
 from collections.abc import Mapping
 

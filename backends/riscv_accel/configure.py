@@ -1,8 +1,8 @@
 """Stage `configured`: the commands that set the machine up for the tiles that follow.
 
 A tile op says all that it means; the machine wants part of that said before, in registers that keep
-their values. This pass follows the registers through the loops and sets one where it must change: before
-a loop, where everything inside agrees. Fields that no tile asks about keep what they hold.
+their values. This pass follows the registers through the loops and sets one where it must change:
+before a loop, where everything inside agrees. Fields that no tile asks about keep what they hold.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from functools import singledispatch
 
 from mcc.ir import Buffer, Module, Op, Region, Rewriter, RewriteReport, Space, Value
-from mcc.passes.base import Pass
-from mcc.runtime import isa
-from mcc.runtime.target import Target
+from mcc.passes import Pass
+from mcc.runtime import Target, isa
 
 from . import tiles
 from .cloning import clone, like_region
@@ -113,7 +112,7 @@ class _Configurator:
     mapping: dict[Value, Value]
 
     def region(self, old: Region, state: dict[Register, Fields | None]) -> Region:
-        """A copy of a region with its configurations; `state` is what registers hold, before and after."""
+        """A configured copy of a region; `state` is what registers hold, before and after."""
         new = like_region(old, self.mapping)
         for op in old:
             if isinstance(op, SetUp):
@@ -124,14 +123,14 @@ class _Configurator:
                 new.append(clone(op, self.mapping))
                 continue
             wanted = self._agreed(op)
-            for register, fields in wanted.items():
-                if fields is not None:
-                    self._set(new, register, fields, state)
+            for register, agreed in wanted.items():
+                if agreed is not None:
+                    self._set(new, register, agreed, state)
                 else:
                     state[register] = None
             body = self.region(op.body, state)
-            for register, fields in state.items():
-                if fields is not None and _depends(fields, op.body):
+            for register, held in state.items():
+                if held is not None and _depends(held, op.body):
                     state[register] = None
             new.append(clone(op, self.mapping, body=body))
         return new
@@ -213,7 +212,7 @@ def _within(index: Value, region: Region) -> bool:
 
 @singledispatch
 def needs(op: Op, target: Target) -> Needs:
-    """What a tile op wants the registers to hold; fields that it does not care about are left out."""
+    """What a tile op wants the registers to hold, without the fields that do not matter to it."""
     return {}
 
 

@@ -36,19 +36,17 @@ def aligned(nbytes: int) -> int:
 
 
 def plan(lifetimes: Sequence[Lifetime], start: int) -> DramPlan:
-    """The best of three greedy orders; each takes the lowest gap that is free for the whole lifetime."""
-    orders = (
-        lambda i: (-lifetimes[i].nbytes, lifetimes[i].first),
-        lambda i: (lifetimes[i].first, -lifetimes[i].nbytes),
-        lambda i: (
-            -aligned(lifetimes[i].nbytes) * (lifetimes[i].last - lifetimes[i].first + 1),
-            lifetimes[i].first,
-        ),
-    )
+    """The best of three greedy orders; each takes the lowest gap free for the whole lifetime."""
+    sizes = [aligned(lifetime.nbytes) for lifetime in lifetimes]
+    firsts = [lifetime.first for lifetime in lifetimes]
+    spans = [lifetime.last - lifetime.first + 1 for lifetime in lifetimes]
+    largest = [(-size, first) for size, first in zip(sizes, firsts, strict=True)]
+    earliest = [(first, -size) for size, first in zip(sizes, firsts, strict=True)]
+    widest = [(-size * span, first) for size, span, first in zip(sizes, spans, firsts, strict=True)]
     best: list[int] | None = None
     best_peak = 0
-    for order in orders:
-        offsets = _place(lifetimes, sorted(range(len(lifetimes)), key=order), start)
+    for order in (largest, earliest, widest):
+        offsets = _place(lifetimes, sorted(range(len(lifetimes)), key=order.__getitem__), start)
         ends = [o + aligned(t.nbytes) for o, t in zip(offsets, lifetimes, strict=True)]
         peak = max(ends, default=start) - start
         if best is None or peak < best_peak:

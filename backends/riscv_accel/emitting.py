@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mcc.runtime.target import Target
+from mcc.runtime import Target
 
 from . import tiles
 from .layers import Exit, Image
@@ -13,7 +13,7 @@ from .patches import Geometry, Run, stretches
 from .rolling import Node, repeat, tile
 
 LOAD_INPUT, LOAD_WEIGHTS, LOAD_REST = 0, 1, 2
-"""The machine's three load configurations, by what they serve: so each is set once a layer, mostly."""
+"""The machine's three load configurations, by what they serve: each is mostly set once a layer."""
 
 
 @dataclass
@@ -52,7 +52,7 @@ def load_runs(
     blocks: range,
     state: int = LOAD_INPUT,
 ) -> list[Node]:
-    """Move-ins of a tile's pixels, for some blocks of channels, as wide and as tall as they may be."""
+    """Move-ins of a tile's pixels, for some blocks of channels, as wide and tall as may be."""
     image, dim = geometry.image, memories.dim
     stride = geometry.cols_taps.stride * image.pixel_stride
     nodes: list[Node] = []
@@ -120,7 +120,7 @@ def fill(
 
 @dataclass
 class Leaving:
-    """The way out of the accumulator for one layer: attributes of its move-outs, tables it needs."""
+    """A layer's way out of the accumulator: attributes of its move-outs, tables it needs."""
 
     memories: Memories
     exit: Exit
@@ -168,7 +168,7 @@ class Leaving:
     def out(
         self, row: int, offset: int, rows: int, cols: int, stride: int, block: int, **pool: object
     ) -> Node:
-        """One move-out of a block of channels from accumulator row `row` to byte `offset` of the result."""
+        """One move-out of a block of channels from accumulator row `row` to byte `offset`."""
         exit = self.exit
         buffers = {"dram": "y", "local": "accumulator"}
         addresses = {"offset": offset, "row": row}
@@ -197,7 +197,7 @@ class Leaving:
 
 
 def by_bits(table: "np.ndarray") -> "np.ndarray":
-    """A table for -128 to 127 in the machine's order: by the bits of the value as an unsigned byte."""
+    """A table for -128 to 127 in the machine's order: by the value's bits as an unsigned byte."""
     return np.roll(table, 128)
 
 

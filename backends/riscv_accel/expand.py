@@ -58,7 +58,7 @@ class _Expander:
     offsets: Mapping[Value, int]
 
     def region(self, region: Region, start: int, loops: tuple[_Loop, ...]) -> int:
-        """Place a region's commands from `start` on, in every iteration of `loops`; returns the end."""
+        """Place a region's commands from `start` on, for all iterations; returns the end."""
         position = start
         for op in region:
             if isinstance(op, For):
@@ -81,7 +81,7 @@ class _Expander:
     def address(
         self, terms: tiles.Affine, at: tuple[Value, ...], loops: tuple[_Loop, ...]
     ) -> Numbers:
-        """An affine address in every iteration: an axis a loop, of length 1 where it does not move."""
+        """An affine address in every iteration: an axis a loop, of length 1 if it stands still."""
         total = np.full((1,) * len(loops), terms[0], np.int64)
         for step, index in zip(terms[1:], at, strict=True):
             axis = next(i for i, loop in enumerate(loops) if loop.index is index)

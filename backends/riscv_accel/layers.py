@@ -1,4 +1,4 @@
-"""What a layer computes, read off its tensor ops: products, pools and tables, in the array's terms."""
+"""What a layer computes, read off its tensor ops: products, pools and tables."""
 
 from dataclasses import dataclass, replace
 
@@ -17,7 +17,7 @@ Float32 = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Image:
-    """An NHWC activation in DRAM as bytes: where pixel (n, h, w) starts, and how many channels it has."""
+    """An NHWC activation in DRAM: where pixel (n, h, w) starts, and how many channels it has."""
 
     operand: int
     """Which operand of the layer; -1 is a row of ones that the compiler provides."""
@@ -74,7 +74,7 @@ class Exit:
 
 @dataclass(frozen=True)
 class Product:
-    """A convolution, in the array's terms: out[n, h, w, :] = exit(bias + sum over taps of x[tap] @ w[tap])."""
+    """A convolution: out[n, h, w, :] = exit(bias + the sum over taps of x[tap] @ w[tap])."""
 
     x: Image
     window: Window

@@ -1,4 +1,4 @@
-"""From kernels to one program: order, places in DRAM, commands, and the module that the runtime runs."""
+"""From kernels to one program: order, places in DRAM, commands, the module that launches."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,9 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcc.ir import Constant, Module, Op, Progress, Value, Yield
-from mcc.runtime import isa
-from mcc.runtime.program import HostRecord, Launch, LayerRecord, Program, TensorRecord
-from mcc.runtime.target import Target
+from mcc.runtime import HostRecord, Launch, LayerRecord, Program, Target, TensorRecord, isa
 
 from .cloning import clone, like_region
 from .dram import DramPlan, Lifetime, aligned, plan
@@ -86,7 +84,7 @@ def link(module: Module, target: Target, progress: Progress | None = None) -> Li
 
 
 def _runs(module: Module) -> list[list[Op]]:
-    """The ops but constants in an order with few changes between host and accelerator: runs of each."""
+    """The ops but constants, ordered for few changes between host and accelerator, in runs."""
     waiting = [op for op in module.body if not isinstance(op, Constant | Yield)]
     done: set[Value] = set(module.inputs)
     done.update(op.results[0] for op in module.body if isinstance(op, Constant))

@@ -1,4 +1,4 @@
-"""Stage `tiled`: each `accel.layer` becomes an `accel.kernel` with loops over the machine's memories."""
+"""Stage `tiled`: each layer becomes a kernel, with loops over the machine's memories."""
 
 from collections.abc import Iterator, Sequence
 
@@ -22,8 +22,8 @@ from mcc.ir import (
     Yield,
 )
 from mcc.ops import Conv, Matmul, SumPool
-from mcc.passes.base import Pass
-from mcc.runtime.target import Target
+from mcc.passes import Pass
+from mcc.runtime import Target
 
 from .emitting import Memories
 from .layers import Product, read_layer
@@ -35,7 +35,7 @@ from .structure import For, Kernel, Layer, dram_buffer
 
 
 class Tile(Pass, name="accel-tile"):
-    """Chooses each layer's tiling and writes its loops: accel.layer(x) -> accel.kernel(x, weights…)."""
+    """Tiles each layer and writes its loops: accel.layer(x) -> accel.kernel(x, weights…)."""
 
     target: str = "riscv-accel"
 

@@ -1,6 +1,6 @@
 """Targets by name, for passes whose options are text."""
 
-from mcc.runtime.target import Target, load_target
+from mcc.runtime import Target, load_target
 
 _TARGETS: dict[str, Target] = {}
 

@@ -23,7 +23,7 @@ class Slots:
     def place(self, piece: Hashable, busy: Hashable = None) -> tuple[int, bool, bool]:
         """Where a piece is or goes: (first row, must be loaded, its slot held `busy`).
 
-        `busy` is the piece in use while this one is loaded; its slot is taken only if there is no other.
+        `busy` is the piece in use while this one is loaded; its slot is taken only as the last.
         """
         self._clock += 1
         if piece in self._held:

@@ -71,7 +71,7 @@ def _out(
 
 
 def _pool(move: Move, pool: Window, memories: Memories) -> list[Node]:
-    """Rows of the padded image, some channel blocks at a time; the padding is written out as -128."""
+    """Rows of the padded image, some channel blocks at a time; the padding is -128."""
     x, dim = move.x, memories.dim
     padded = tuple(
         (extent - 1) * pool.stride[i] + pool.size[i]
@@ -128,5 +128,6 @@ def _pool_tile(
             if tall * width * group <= half and tall <= 255:
                 return rows, group
     raise OpError(
-        f"one row of pooling windows needs {pool.size[0] * width} scratchpad rows, there are {half} in half"
+        f"one row of pooling windows needs {pool.size[0] * width} scratchpad rows, "
+        f"there are {half} in half"
     )

@@ -1,4 +1,4 @@
-"""Stage `partitioned`: which ops the accelerator runs, and what leaves the accumulator as one layer.
+"""Stage `partitioned`: which ops the accelerator runs, and which of them are one layer.
 
     requantize(conv(x)) -> accel.layer(x) { requantize(conv) }
 
@@ -19,8 +19,8 @@ from mcc.ir import (
     constant_of,
 )
 from mcc.ops import Conv, Lookup, MaxPool, Pad, Requantize, SumPool, spatial_axes
-from mcc.passes.base import Pass
-from mcc.runtime.target import Target
+from mcc.passes import Pass
+from mcc.runtime import Target
 
 from .cloning import clone
 from .layers import source
@@ -32,7 +32,7 @@ Anchor = Requantize | Lookup | MaxPool
 
 
 class Partition(Pass, name="accel-partition"):
-    """Groups what the accelerator can run into layers; what stays on the host is reported with its reason."""
+    """Groups what the accelerator can run into layers; reports why the rest stays on the host."""
 
     target: str = "riscv-accel"
 
@@ -60,7 +60,7 @@ class Partition(Pass, name="accel-partition"):
 
 
 def _group(op: Anchor, target: Target) -> list[Op]:
-    """The ops of the layer that `op` anchors, first to last; empty where it must run on the host."""
+    """The ops of the layer that `op` anchors, in order; empty where it must run on the host."""
     match op:
         case MaxPool():
             return [] if why_not_pool(op, target, padded_by_machine=False) else [op]
@@ -124,7 +124,7 @@ def _pools_on_the_way(group: Sequence[Op], pool: MaxPool, target: Target) -> boo
 
 
 def _pad_on_host(ops: list[Op], rewriter: Rewriter, target: Target) -> None:
-    """Few channels from the host: let the host pad the columns, so that window rows can be gathered."""
+    """Few channels from the host: let it pad the columns, so that window rows can be gathered."""
     conv = ops[0]
     assert isinstance(conv, Conv)
     strides, pads, dilations = conv.geometry
@@ -155,7 +155,7 @@ def _pad_on_host(ops: list[Op], rewriter: Rewriter, target: Target) -> None:
 
 
 def _layer(ops: Sequence[Op]) -> Layer:
-    """A layer around copies of `ops`, with the constants they use and the reshapes that feed them."""
+    """A layer around copies of `ops`, their constants and the reshapes that feed them."""
     inside = {value for op in ops for value in op.results}
     feeding = [value for op in ops for value in op.operands if value not in inside]
     activations = [value for value in feeding if constant_of(value) is None]

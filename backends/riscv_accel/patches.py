@@ -1,9 +1,10 @@
 """How the input of an output tile lies in the scratchpad.
 
-An image is split by stride into planes (rows and columns of one remainder each), so that every tap of a
-window reads consecutive scratchpad rows, one pixel a row. The rows of a plane follow each other with a
-pitch that leaves room for padding once: the padding right of one row is the padding left of the next.
-So any 16 consecutive rows are 16 pixels of the flattened output, and short rows fill the array too.
+An image is split by stride into planes (rows and columns of one remainder each): every tap of a
+window reads consecutive scratchpad rows, one pixel a row. The rows of a plane follow each other
+with a pitch that leaves room for padding once: the padding right of one row is the padding left
+of the next. So any 16 consecutive rows are 16 pixels of the flattened output, and short rows fill
+the array too.
 """
 
 from dataclasses import dataclass
@@ -123,7 +124,7 @@ class Geometry:
         return rows.index(row_plane) * len(cols) + cols.index(col_plane)
 
     def _columns(self, plane: int, col: int, cols: int) -> tuple[int, int, int, int]:
-        """Which columns of a plane a tile needs, and how many are missing left and right of them."""
+        """Which columns of a plane a tile needs, and how many miss left and right of them."""
         taps = self.cols_taps
         extent = -(-(self.image.width - plane) // taps.stride)
         low = col + taps.least

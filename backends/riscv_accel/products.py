@@ -38,7 +38,7 @@ def plan_product(product: Product, memories: Memories) -> list[Node]:
 
 
 def gathered(product: Product, memories: Memories) -> Product:
-    """Few channels: the bytes of a whole window row, which lie together, become the channels of a pixel.
+    """Few channels: the bytes of a window row, which lie together, become one pixel's channels.
 
     A 7x7 window over 3 channels then has 7 taps of 21 channels instead of 49 of 3.
     """
@@ -102,7 +102,7 @@ def flattened(product: Product) -> Product:
 
 
 class _Schedule:
-    """Walks over tiles, groups of output blocks and chunks of input blocks; loads one step ahead."""
+    """Walks over tiles, groups of output blocks, chunks of input blocks; loads a step ahead."""
 
     def __init__(self, cut: Cut, tiling: Tiling, memories: Memories) -> None:
         self.cut, self.tiling, self.memories = cut, tiling, memories
@@ -162,10 +162,11 @@ class _Schedule:
         bias = np.zeros(self.cut.out_blocks * self.dim, np.int32)
         if self.product.bias is not None:
             bias[: self.product.channels] = self.product.bias
-        self.biased = bias.reshape(-1, self.dim).any(1)
+        self.biased = [bool(row.any()) for row in bias.reshape(-1, self.dim)]
         for block, taps in enumerate(self.cut.tiles.taps):
-            self.biased[block] |= not taps  # no weight but zeros: the bias is all there is
-        if self.biased.any():
+            if not taps:  # no weight but zeros: the bias is all there is
+                self.biased[block] = True
+        if any(self.biased):
             self.memories.constants["bias"] = bias
         self.diagonals: list[tuple[int, int]] = []
         if self._has_residual and self.product.factors is not None:
@@ -212,7 +213,7 @@ class _Schedule:
     def _step(
         self, out: OutTile, t: int, g: int, c: int, busy: tuple[object, object]
     ) -> tuple[list[Node], bool, list[Node], tuple[object, object]]:
-        """The loads of a step, whether they must wait for the step before, its products and stores."""
+        """A step's loads, whether they must wait for the step before, its products and stores."""
         input_key, weight_key = (t, c), (g, c)
         a, load_input, late = self.inputs.place(input_key, busy[0])
         b, load_weights, late_too = self.weights.place(weight_key, busy[1])

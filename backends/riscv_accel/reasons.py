@@ -7,7 +7,7 @@ import numpy as np
 
 from mcc.ir import DType, Op, Value, constant_of
 from mcc.ops import Conv, Lookup, Matmul, MaxPool, Requantize, SumPool
-from mcc.runtime.target import Target
+from mcc.runtime import Target
 
 MOST_DIAGONALS = 64
 """Tiles that a residual's factor may take, of 127 each."""
@@ -40,7 +40,7 @@ def _conv(op: Conv) -> Iterator[str]:
 
 def _operands(op: Conv | Matmul) -> Iterator[str]:
     if op.x.tensor.dtype is not DType.I8 or op.w.tensor.dtype is not DType.I8:
-        yield f"it multiplies {op.x.tensor.dtype} and {op.w.tensor.dtype}, the array takes i8 and i8"
+        yield f"it multiplies {op.x.tensor.dtype} by {op.w.tensor.dtype}, the array i8 by i8"
     if op.b is not None and constant_of(op.b) is None:
         yield "its bias is no constant"
     if (op.lo, op.hi) != (-math.inf, math.inf):
@@ -95,7 +95,7 @@ def _exit(op: Requantize, target: Target) -> Iterator[str]:
         yield "its multiplier is negative or not finite"
     if multiplier.ndim and not (multiplier == multiplier[0]).all():
         if not target.has("per_channel"):
-            yield f"one multiplier a channel needs the extension per_channel, which {target.name} lacks"
+            yield f"per-channel multipliers need the extension per_channel, {target.name} lacks it"
         if op.axis != op.x.tensor.rank - 1:
             yield "its multipliers are not along the last axis"
     if target.has("zero_point"):
@@ -104,8 +104,8 @@ def _exit(op: Requantize, target: Target) -> Iterator[str]:
         yield f"an output zero point needs the extension zero_point, which {target.name} lacks"
     if op.hi != 127 or op.lo not in (-128, 0):
         yield (
-            f"clamping to [{op.lo}, {op.hi}] needs the extension zero_point, which {target.name} lacks; "
-            "without it there is relu (from 0) or int8's own range"
+            f"clamping to [{op.lo}, {op.hi}] needs the extension zero_point, which {target.name} "
+            "lacks; without it there is relu (from 0) or int8's own range"
         )
 
 
@@ -116,7 +116,7 @@ def why_not_lookup(op: Lookup, target: Target) -> str | None:
     if constant_of(op.table) is None:
         return "its table is no constant"
     if (op.x.tensor.dtype, op.table.tensor.dtype) != (DType.I8, DType.I8):
-        return f"its table maps {op.x.tensor.dtype} to {op.table.tensor.dtype}, the accelerator i8 to i8"
+        return f"its table maps {op.x.tensor.dtype} to {op.table.tensor.dtype}, not i8 to i8"
     return None
 
 
@@ -182,7 +182,7 @@ def _why_not_requantized(value: Value, target: Target) -> str:
 _WHY = {
     "quantize": "the edge to float: the host quantizes",
     "dequantize": "the edge to float: the host dequantizes",
-    "qadd": "a residual add of two scales rounds each operand; the accelerator adds in one accumulator",
+    "qadd": "an add of two scales rounds each operand; the accelerator adds in one accumulator",
     "pad": "the host pads, so that the first layer's window rows lie together in memory",
     "reshape": "moves no byte",
 }

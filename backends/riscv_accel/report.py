@@ -84,7 +84,7 @@ def traffic(commands: isa.Commands, target: Target) -> dict[str, int]:
             if not len(chosen):
                 continue
             fields = cls.unpack(chosen)
-            wide = (fields["local"] >> 31) & 1 if key == "bytes_in" else 0
+            wide = (fields["local"].astype(np.int64) >> 31) & 1 if key == "bytes_in" else 0
             size = fields["rows"].astype(np.int64) * fields["cols"] * np.where(wide, 4, 1)
             moves[key] += int(size[fields["dram"] != 0].sum())
     return moves

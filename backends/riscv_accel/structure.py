@@ -11,7 +11,7 @@ Body = Callable[..., tuple[np.ndarray, ...]]
 
 
 class Layer(Op, name="accel.layer"):
-    """Tensor ops that run as one layer on the accelerator: one i8 result, nothing between in memory.
+    """Tensor ops that the accelerator runs as one layer: one i8 result, nothing between in DRAM.
 
     The region's arguments are the activations; constants stand inside it.
     """

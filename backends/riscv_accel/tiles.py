@@ -1,7 +1,8 @@
 """What the accelerator does to one tile, as ops with affine addresses.
 
-Every op says all it means, with numpy as its definition; the commands that configure the machine for
-it are put in by `configure`. An address is a tuple: a constant, then a step for each index of `at`.
+Every op says all it means, with numpy as its definition; the commands that configure the machine
+for it are put in by `configure`. An address is a tuple: a constant, then a step for each index of
+`at`.
 """
 
 import numpy as np
@@ -118,7 +119,8 @@ class MoveOut(Op, name="accel.move_out", reads=(SCRATCHPAD, ACCUMULATOR), writes
     From the accumulator `clamp(rne(float32(max(acc, 0) if relu else acc) * scale) + zero, lo, hi)`;
     where `scales` is given, `scale` is row `scales_row` of it, one number a column. Then the table,
     then the largest element of each window of `pool`: (height, width, stride_rows, stride_cols,
-    pad_up, pad_left, image_rows, image_cols, output_rows, output_cols, output_pitch), with `pad` outside.
+    pad_up, pad_left, image_rows, image_cols, output_rows, output_cols, output_pitch), with `pad`
+    outside.
     """
 
     dram: Value
@@ -234,7 +236,7 @@ class LoadTable(Op, name="accel.load_table", reads=(DRAM,), writes=(ACCUMULATOR,
 
 
 class Fence(Op, name="accel.fence", reads=(DRAM,), writes=(DRAM,)):
-    """Waits until all stores are in DRAM: must stand between a store and a load of the same bytes."""
+    """Waits until all stores are in DRAM; stands between a store and a load of the same bytes."""
 
     def infer(self) -> tuple[()]:
         return ()

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from mcc.ir import OpError
-from mcc.runtime.target import Target
+from mcc.runtime import Target
 
 from .layers import Product
 from .patches import Area, Geometry
@@ -249,10 +249,8 @@ def _cost(
     # Tiles at the edges are smaller: count in full tiles.
     full = cut.pooled[0] / tiling.rows * (product.width / tiling.cols) * product.x.batch
     sums = cut.accumulator_rows(geometry, geometry.rows, geometry.cols)
-    if cut.flat(geometry):
-        per_tap = -(-sums // dim)
-    else:
-        per_tap = geometry.rows * -(-geometry.cols // dim)
+    row_by_row = geometry.rows * -(-geometry.cols // dim)
+    per_tap = -(-sums // dim) if cut.flat(geometry) else row_by_row
     pairs = per_tap * cut.tiles.count * full
     if product.residual is not None:
         pairs += geometry.rows * -(-geometry.cols // dim) * cut.out_blocks * full
@@ -294,9 +292,10 @@ def _too_large(cut: Cut) -> str:
     machine = cut.target.machine
     least = Tiling(1, min(16, cut.product.width), 1, 1, weights_outer=False)
     geometry = cut.geometry(least)
+    sums = cut.accumulator_rows(geometry, geometry.rows, geometry.cols)
     return (
-        f"one tile of the input needs {geometry.block_rows} scratchpad rows and its sums "
-        f"{cut.accumulator_rows(geometry, geometry.rows, geometry.cols)} accumulator rows; the machine has "
+        f"one tile of the input needs {geometry.block_rows} scratchpad rows and its sums {sums} "
+        f"accumulator rows; there are "
         f"{machine.scratchpad.total_rows} (shared with the weights) and "
         f"{machine.accumulator.total_rows // 2} (half, the other half is being stored)"
     )

@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from .layers import Int8, Int32, Product
+
+Numbers = npt.NDArray[np.int64]
 
 Tap = tuple[int, int, int]
 """Row and column of the window, block of input channels."""
@@ -24,7 +27,7 @@ class Tiles:
 
 
 def cut(product: Product, dim: int) -> Tiles:
-    """The tiles of constant weights [rows, columns, C / groups, O], sorted by input block, row, column.
+    """The tiles of weights [rows, columns, C / groups, O], sorted by input block, row, column.
 
     Grouped weights become block-diagonal: a depthwise convolution runs `dim` channels at once on
     diagonal tiles.
@@ -36,15 +39,15 @@ def cut(product: Product, dim: int) -> Tiles:
     taps: list[tuple[Tap, ...]] = []
     tiles: list[Int8] = []
     for first in range(0, outputs, dim):
-        lanes = np.arange(first, min(first + dim, outputs))
-        group = lanes // out_group
+        lanes: Numbers = np.arange(first, min(first + dim, outputs))
+        group: Numbers = lanes // out_group
         base = int(group[0]) * per_group // dim
         stop = -(-((int(group[-1]) + 1) * per_group) // dim)
         slab = np.zeros((rows, cols, (stop - base) * dim, dim), np.int8)
-        channels = group[None, :] * per_group + np.arange(per_group)[:, None] - base * dim
-        slab[:, :, channels, np.broadcast_to(lanes - first, channels.shape)] = weights[
-            :, :, :, lanes
-        ]
+        inner: Numbers = np.arange(per_group)[:, None]
+        columns: Numbers = np.broadcast_to(lanes - first, (per_group, len(lanes)))
+        channels = group[None, :] * per_group + inner - base * dim
+        slab[:, :, channels, columns] = weights[:, :, :, lanes]
         blocks = slab.reshape(rows, cols, stop - base, dim, dim).transpose(2, 0, 1, 3, 4)
         used = np.argwhere(blocks.any((3, 4)))
         taps.append(tuple((int(r), int(c), int(block) + base) for block, r, c in used))

@@ -18,9 +18,8 @@ def command(artifact: Path, layer: str | None, limit: int | None, as_json: bool)
     Lines starting with `#` name the layer and its ONNX nodes; the text without them assembles to
     the same commands.
     """
-    from mcc.runtime import load
+    from mcc.runtime import Program, load
     from mcc.runtime.isa import disassemble
-    from mcc.runtime.program import Program
 
     program = Program.from_artifact(load(artifact))
     layers = program.layers_named(layer)
