@@ -1,10 +1,10 @@
-"""A compiled accelerator program, and how it runs: host ops by their definition, launches on a machine."""
+"""An accelerator program, and how it runs: host ops by definition, launches on a machine."""
 
 import io
 import json
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -22,7 +22,8 @@ from .target import Target
 class Launch(Op, name="accel.launch"):
     """Runs the program's commands from `start` up to `stop` on the accelerator.
 
-    The operands are written into DRAM at the offsets `inputs` before, the results read at `outputs` after.
+    The operands are written into DRAM at the offsets `inputs` before, the results read at `outputs`
+    after.
     """
 
     xs: tuple[Value, ...]
@@ -158,7 +159,15 @@ def _array(content: bytes) -> "np.ndarray":
 
 
 def _tuples(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tuple(v) if isinstance(v, list) else v for key, v in record.items()}
+    """JSON has lists where records have tuples."""
+    return {key: _tuple(value) for key, value in record.items()}
+
+
+def _tuple(value: object) -> object:
+    if not isinstance(value, list):
+        return value
+    items: Sequence[object] = value
+    return tuple(items)
 
 
 class ProgramRunner:
@@ -188,24 +197,21 @@ class ProgramRunner:
 
         Args:
             feeds: The inputs by name.
-            observe: Called with every named tensor: host ops' results, and each layer's tensor as it lies
-                in DRAM after the layer. Layers then run one by one.
+            observe: Called with every named tensor: host ops' results, and each layer's tensor as
+                it lies in DRAM after the layer. Layers then run one by one.
             by_layer: Run layers one by one, for the cost of each.
         """
         stats = RunStats()
-        seen: Callable[[Value, np.ndarray], None] | None = None
-        if observe is not None:
-            show = observe
 
-            def seen(value: Value, array: np.ndarray) -> None:
-                # A launch's results were shown as its layers finished.
-                if value.name and not isinstance(value.op, Launch):
-                    show(value.name, onnx_axes(array, value.axes))
+        def seen(value: Value, array: np.ndarray) -> None:
+            # A launch's results were shown as its layers finished.
+            if observe is not None and value.name and not isinstance(value.op, Launch):
+                observe(value.name, onnx_axes(array, value.axes))
 
         def launch(op: Launch, xs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
             return self._launch(op, xs, stats, observe, by_layer or observe is not None)
 
-        outputs = evaluate(self.module, feeds, seen, {Launch: launch})
+        outputs = evaluate(self.module, feeds, seen if observe else None, {Launch: launch})
         return RunOutcome(outputs, stats)
 
     def _launch(

@@ -69,7 +69,7 @@ class Exit:
     table: bool = False
 
     def apply(self, builder: Builder, sums: Value, spread: float, name: str = "y") -> Value:
-        """requantize, and a table where asked for; `spread` is about the sums' standard deviation."""
+        """requantize, perhaps a table; `spread` is about the sums' standard deviation."""
         scale = 50.0 / max(spread, 1.0)
         channels = sums.tensor.dims[-1]
         multiplier: np.ndarray = np.asarray(scale, np.float32)
@@ -161,9 +161,7 @@ def convolutions(draw: st.DrawFn, exits: st.SearchStrategy[Exit], *, stock: bool
         size = draw(st.integers(2, 3))
         pad = draw(st.integers(0, 1)) if exit.lo == 0 or not stock else 0
         y = builder.add(
-            MaxPool(
-                y, (size, size), (draw(st.integers(1, 3)),) * 2, (pad,) * 4, (), layout="nhwc"
-            ),
+            MaxPool(y, (size, size), (draw(st.integers(1, 3)),) * 2, (pad,) * 4, (), layout="nhwc"),
             "pooled",
         )
     return builder.finish(y)
@@ -209,4 +207,3 @@ def pools(draw: st.DrawFn, exits: st.SearchStrategy[Exit], *, largest: int) -> C
     zero = draw(st.sampled_from([0, -128, 3]))
     sums = SumPool(x, (size, size), (stride,) * 2, pads, (), layout="nhwc", zero=zero)
     return builder.finish(draw(exits).apply(builder, builder.add(sums), 75.0 * size))
-

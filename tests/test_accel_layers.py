@@ -52,11 +52,12 @@ def check(case: Case, machine: str | Target) -> None:
     linked = link(module, target)
     again = Program.from_members(linked.program.to_members())
     runner = ProgramRunner(again, linked.module, target)
-    for _ in range(2):  # the second run finds the first one's leftovers in every memory
+    # The second run finds the first one's leftovers in every memory.
+    for _ in range(2):
         found, stats = runner.run(case.feeds)
+        assert stats.commands == len(again.commands)
         for name, array in wanted.items():
             np.testing.assert_array_equal(found[name], array, "the simulator differs")
-    assert stats.commands == len(again.commands)
     if not target.extensions:
         assert check_portable(again.commands) is None
 
@@ -92,7 +93,7 @@ def test_pools(data: st.DataObject, target: str) -> None:
 
 
 def small(name: str) -> Target:
-    """A machine of the same instructions with so little memory that everything is cut and streamed."""
+    """A machine of the same instructions with so little memory that everything is streamed."""
     record = load_target(name).model_dump()
     accelerator = record["accelerator"]
     accelerator["scratchpad"]["rows"] = 256
