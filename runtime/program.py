@@ -118,11 +118,13 @@ class Program:
                 commands=_array(members["commands.npy"]),
                 image=_array(members["image.npy"]),
                 tensors={
-                    name: TensorRecord(**_tuples(record))
+                    name: TensorRecord(**_tuples(record, "shape", "axes", "scale", "zero"))
                     for name, record in tables["tensors"].items()
                 },
-                layers=tuple(LayerRecord(**_tuples(record)) for record in tables["layers"]),
-                host=tuple(HostRecord(**_tuples(record)) for record in tables["host"]),
+                layers=tuple(
+                    LayerRecord(**_tuples(record, "nodes")) for record in tables["layers"]
+                ),
+                host=tuple(HostRecord(**_tuples(record, "nodes")) for record in tables["host"]),
             )
         except (KeyError, ValueError, TypeError) as error:
             raise UserError(f"not a valid accelerator program: {error}") from None
@@ -158,16 +160,10 @@ def _array(content: bytes) -> "np.ndarray":
     return np.asarray(np.load(io.BytesIO(content), allow_pickle=False))
 
 
-def _tuples(record: Mapping[str, Any]) -> dict[str, Any]:
+def _tuples(record: Mapping[str, Any], *names: str) -> dict[str, Any]:
     """JSON has lists where records have tuples."""
-    return {key: _tuple(value) for key, value in record.items()}
-
-
-def _tuple(value: object) -> object:
-    if not isinstance(value, list):
-        return value
-    items: Sequence[object] = value
-    return tuple(items)
+    changed = {name: tuple(record[name]) for name in names if record[name] is not None}
+    return {**record, **changed}
 
 
 class ProgramRunner:

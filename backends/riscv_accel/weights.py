@@ -46,7 +46,7 @@ def cut(product: Product, dim: int) -> Tiles:
         slab = np.zeros((rows, cols, (stop - base) * dim, dim), np.int8)
         inner: Numbers = np.arange(per_group)[:, None]
         columns: Numbers = np.broadcast_to(lanes - first, (per_group, len(lanes)))
-        channels = group[None, :] * per_group + inner - base * dim
+        channels: Numbers = group[None, :] * per_group + inner - base * dim
         slab[:, :, channels, columns] = weights[:, :, :, lanes]
         blocks = slab.reshape(rows, cols, stop - base, dim, dim).transpose(2, 0, 1, 3, 4)
         used = np.argwhere(blocks.any((3, 4)))
