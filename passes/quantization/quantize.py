@@ -95,11 +95,13 @@ class QuantizePass(Pass, name="quantize"):
         )
 
     def run(self, module: Module, report: RewriteReport) -> Module:
+        notes: list[str] = []
         if self.samples:
-            feeds = load_samples(module, self.samples)
+            feeds = load_samples(module, self.samples, notes.append)
         else:
             feeds = synthetic_samples(module, (self.input_low, self.input_high))
-        quantized, _ = quantize_module(
+            notes.append(f"synthetic inputs between {self.input_low:g} and {self.input_high:g}")
+        quantized, ranges = quantize_module(
             module,
             self.scheme,
             feeds,
@@ -108,4 +110,6 @@ class QuantizePass(Pass, name="quantize"):
             lambda done, total: report.progress("calibrating", done, total),
             report,
         )
+        notes.insert(0, f"{ranges.samples} samples, {ranges.method}")
+        quantized.meta["calibration"] = "; ".join(notes)
         return quantized

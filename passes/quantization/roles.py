@@ -76,12 +76,8 @@ class Roles:
             for op in reversed(self._ops):
                 # A move at a model's edge: integers are cheaper to move, so quantize before it.
                 if op not in self.of and _is_move(op) and not isinstance(op, Concat):
-                    readers = list(op.result.uses)
-                    if (
-                        readers
-                        and op.result not in self._outputs
-                        and all(r in self.of for r in readers)
-                    ):
+                    roles = {self.of.get(reader) for reader in op.result.uses}
+                    if roles & {Role.PRODUCT, Role.MOVE}:
                         self.of[op] = Role.MOVE
 
     def _is_product(self, op: Op) -> bool:
@@ -105,9 +101,15 @@ class Roles:
             return Role.TABLE if self._leaves(op, root) else Role.INSIDE
         if isinstance(op, Add):
             live = [v for v in (op.a, op.b) if constant_of(v) is None]
-            if live and all(self.is_integer(v) for v in live):
+            if any(self.is_integer(v) for v in live) and all(self._available(v) for v in live):
                 return Role.ADD
         return None
+
+    def _available(self, value: Value) -> bool:
+        """Whether a value's integers exist anyway; those of an input do, if a product reads it."""
+        if value.op is not None:
+            return self.is_integer(value)
+        return any(self.of.get(reader) is Role.PRODUCT for reader in value.uses)
 
     def _leaves(self, op: Op, root: Value) -> bool:
         """Whether someone beyond the element-wise function reads the op's result."""

@@ -89,10 +89,11 @@ def _synthetic(
 
 def _from_npz(module: Module, path: Path, note: Note | None) -> Iterator[Feeds]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not hasattr(file, "files"):
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            if isinstance(content, np.ndarray):
                 raise ValueError("it holds a single array; that is an .npy file")
-            arrays: dict[str, Array] = {name: file[name] for name in file.files}
+            arrays: dict[str, Array] = {name: content[name] for name in content.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
             f"not a readable .npz file: {error}",
