@@ -44,9 +44,9 @@ def cut(product: Product, dim: int) -> Tiles:
         base = int(group[0]) * per_group // dim
         stop = -(-((int(group[-1]) + 1) * per_group) // dim)
         slab = np.zeros((rows, cols, (stop - base) * dim, dim), np.int8)
-        inner: Numbers = np.arange(per_group)[:, None]
+        inner = np.arange(per_group, dtype=np.int64).reshape(-1, 1)
         columns: Numbers = np.broadcast_to(lanes - first, (per_group, len(lanes)))
-        channels: Numbers = group[None, :] * per_group + inner - base * dim
+        channels = group.reshape(1, -1) * per_group + inner - base * dim
         slab[:, :, channels, columns] = weights[:, :, :, lanes]
         blocks = slab.reshape(rows, cols, stop - base, dim, dim).transpose(2, 0, 1, 3, 4)
         used = np.argwhere(blocks.any((3, 4)))
