@@ -1,4 +1,4 @@
-"""Trained models on both accelerators: every integer tensor in DRAM is the evaluator's, to the bit."""
+"""Trained models on both accelerators: every integer tensor in DRAM is the evaluator's."""
 
 import json
 
