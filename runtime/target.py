@@ -53,6 +53,22 @@ class Host(_Record):
         return _tuple_from_list(value)
 
 
+class Board(_Record):
+    """What is around the core: where its memory lies, and how a program speaks and ends."""
+
+    ram_base: int = 0x8000_0000
+    """First address of the memory; a program starts there."""
+    ram_bytes: int = Field(default=256 << 20, gt=0)
+    console: Literal["htif", "uart", "semihosting"] = "htif"
+    """Output and exit: Spike's host interface, a 16550 (exit then by SiFive's test device), or
+    RISC-V semihosting."""
+    uart_base: int = 0x1000_0000
+    exit_base: int = 0x0010_0000
+    """The test device that ends a program where the console is a UART."""
+    accelerator_base: int = 0x4000_0000
+    """The accelerator's registers, where it is attached by `mmio` (docs/riscv.md)."""
+
+
 class Memory(_Record):
     """A banked on-chip memory, addressed by row across all banks."""
 
@@ -219,6 +235,7 @@ class Target(_Record):
     backend: Literal["cpu", "riscv_accel"]
     description: str = ""
     host: Host = Host()
+    board: Board = Board()
     accelerator: Accelerator | None = None
 
     @model_validator(mode="after")

@@ -17,12 +17,12 @@
 #pragma STDC FP_CONTRACT OFF
 #endif
 
-static inline uint32_t mcc_bits(float x) {
+__attribute__((unused)) static inline uint32_t mcc_bits(float x) {
   union { float f; uint32_t u; } pun = {x};
   return pun.u;
 }
 
-static inline float mcc_float(uint32_t bits) {
+__attribute__((unused)) static inline float mcc_float(uint32_t bits) {
   union { uint32_t u; float f; } pun = {bits};
   return pun.f;
 }

@@ -1,0 +1,90 @@
+"""The three RISC-V forms of a program: C to embed, assembly, and an ELF that tests itself."""
+
+from collections.abc import Mapping, Sequence
+
+from mcc.ir import Array, Module
+from mcc.runtime import Target
+
+from ..linking import link
+from .selftest import self_test
+from .source import Source, resource
+from .toolchain import build_assembly, build_elf
+
+
+def source_of(module: Module, target: Target, name: str) -> Source:
+    """The C form of a module of the last stage."""
+    return Source(link(module, target), target, name)
+
+
+def c_files(source: Source, stem: str) -> dict[str, str]:
+    """`STEM.h` and `STEM.c`."""
+    return {
+        f"{stem}.h": source.header(),
+        f"{stem}.c": source.source().replace('"model.h"', f'"{stem}.h"', 1),
+    }
+
+
+def assembly(source: Source) -> str:
+    """The model's functions and data as one assembler file."""
+    files = {"model.h": source.header(), "model.c": source.source(weights=False)}
+    text = build_assembly(source.target, _with_board(source, files), "model.c")
+    return text + weights_section(source.weights)
+
+
+def elf(source: Source, reference: Module, feeds: Sequence[Mapping[str, Array]]) -> bytes:
+    """A bare-metal program around the model that runs test vectors and says PASS or FAIL.
+
+    Args:
+        source: The program in C.
+        reference: The lowered module; its evaluation gives the expected values.
+        feeds: The inputs of the vectors.
+    """
+    board = source.target.board
+    script = resource("board/link.ld").replace("RAM_BASE", hex(board.ram_base))
+    files: dict[str, str | bytes] = {
+        "start.S": resource("board/start.S"),
+        "model.h": source.header(),
+        "model.c": source.source(weights=False),
+        "weights.bin": source.weights,
+        "weights.S": _INCLUDED,
+        "link.ld": script,
+        **self_test(source, reference, feeds),
+    }
+    return build_elf(source.target, _with_board(source, files))
+
+
+def weights_section(weights: bytes) -> str:
+    """The weights as data of the assembler: 64-bit words."""
+    padded = weights + bytes(-len(weights) % 8)
+    words = [int.from_bytes(padded[i : i + 8], "little") for i in range(0, len(padded), 8)]
+    lines = [
+        "\t.quad\t" + ", ".join(f"{word:#x}" for word in words[i : i + 6])
+        for i in range(0, len(words), 6)
+    ]
+    return _SECTION + "\n".join(lines) + "\n"
+
+
+_SECTION = """
+\t.section\t.weights, "a", @progbits
+\t.p2align\t6
+\t.globl\tmodel_weights
+model_weights:
+"""
+
+_INCLUDED = _SECTION + '\t.incbin\t"weights.bin"\n'
+
+
+def _with_board(
+    source: Source, files: Mapping[str, str | bytes]
+) -> dict[str, str | bytes]:
+    """The files with the board's addresses defined in every C file."""
+    board = source.target.board
+    defines = (
+        f"#define MCC_UART_BASE {board.uart_base:#x}u\n"
+        f"#define MCC_EXIT_BASE {board.exit_base:#x}u\n"
+        f"#define MCC_ACCELERATOR_BASE {board.accelerator_base:#x}u\n"
+    )
+    return {
+        name: defines + content if name.endswith(".c") and isinstance(content, str) else content
+        for name, content in files.items()
+    }

@@ -1,0 +1,367 @@
+"""A linked program as one C header and one C source file: `model_run`, freestanding."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+
+from mcc.ir import Array, Constant, Module, Op, UserError, Value, Yield, constant_of
+from mcc.ops import Reshape
+from mcc.runtime import Launch, LayerRecord, Target
+
+from ..linking import Linked
+from .host import EXACT, HostCode
+from .literals import array_literal, bytes_literal, comment_text, string_literal
+from .rolled import Roller, flat_lines
+from .values import C_TYPES, Places, place_values
+
+KERNELS = ("edges", "linear", "pool", "movement", "math", "elementwise", "reduce")
+"""The files of the C library, in an order in which each finds what it needs."""
+
+_RESOURCES = files(__package__)
+
+
+def resource(path: str) -> str:
+    """A C or assembler file that ships with this package."""
+    return (_RESOURCES / path).read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that `model_run` does: a layer on the accelerator or an op of the host."""
+
+    name: str
+    value: Value | None
+    """What it makes, for a host op."""
+    layer: LayerRecord | None
+    lines: tuple[str, ...]
+    data: str
+    """Where its result lies."""
+    nbytes: int
+
+
+class Source:
+    """The C form of one linked program.
+
+    Args:
+        linked: The program, its kernels and the module that launches it.
+        target: The machine.
+        name: The model's name, for comments.
+    """
+
+    def __init__(self, linked: Linked, target: Target, name: str) -> None:
+        self.linked = linked
+        self.target = target
+        self.name = name
+        self.module: Module = linked.module
+        self.inputs = _parameters([value.name for value in self.module.inputs], set())
+        self.outputs = _parameters(self.module.output_names, set(self.inputs))
+        for value in (*self.module.inputs, *self.module.outputs):
+            if value.tensor.dtype not in C_TYPES:
+                raise UserError(f"{value.name}: {value.tensor} cannot be passed in C")
+        constants = self._host_constants()
+        self.places: Places = place_values(
+            self.module,
+            dict(zip(self.module.inputs, self.inputs, strict=True)),
+            self.outputs,
+            {value: name for name, value in constants.items()},
+            linked.constant_bytes,
+        )
+        self._constants = constants
+        self._read: set[str] = set()
+        self.host = HostCode(self._place, shifts=not target.host.fpu)
+        self.steps = tuple(self._steps())
+
+    def _place(self, value: Value) -> str:
+        place = self.places[value]
+        self._read.add(place)
+        return place
+
+    @property
+    def exact(self) -> bool:
+        """Whether every op of the host gives the bits of its definition."""
+        return all(
+            isinstance(op, EXACT)
+            for op in self.module.body
+            if not isinstance(op, Launch | Constant | Yield)
+        )
+
+    @cached_property
+    def weights(self) -> bytes:
+        """The constants of the accelerator, from DRAM address 0."""
+        return self.linked.program.image[: self.linked.constant_bytes].tobytes()
+
+    @property
+    def arena_bytes(self) -> int:
+        return len(self.linked.program.image) - self.linked.constant_bytes
+
+    @property
+    def host_constant_bytes(self) -> int:
+        return sum(v.tensor.nbytes for name, v in self._constants.items() if name in self._read)
+
+    def signature(self, name: str) -> str:
+        """The parameters of `model_run`."""
+        parameters = [
+            f"const {C_TYPES[value.tensor.dtype]} *{parameter}"
+            for value, parameter in zip(self.module.inputs, self.inputs, strict=True)
+        ]
+        parameters += [
+            f"{C_TYPES[value.tensor.dtype]} *{parameter}"
+            for value, parameter in zip(self.module.outputs, self.outputs, strict=True)
+        ]
+        return f"void {name}({', '.join(parameters)}"
+
+    def header(self) -> str:
+        """The header: entry points, sizes, memory figures."""
+        ports: list[str] = []
+        named = (
+            *zip(self.inputs, self.module.inputs, strict=True),
+            *zip(self.outputs, self.module.outputs, strict=True),
+        )
+        for parameter, value in named:
+            shape = "x".join(map(str, value.tensor.dims)) or "scalar"
+            quant = value.quant
+            note = ""
+            if quant is not None and quant.axis is None:
+                note = f": real = {quant.scale[0]!r} * (value - {quant.zero[0]})"
+            ports.append(f" *   {parameter}: {C_TYPES[value.tensor.dtype]} {shape}{note}")
+        sizes = [
+            f"#define MODEL_{parameter.upper()}_SIZE {value.tensor.size}"
+            for parameter, value in named
+        ]
+        newline = "\n"
+        return f"""/* {comment_text(self.name)} for {self.target.name}, compiled by mcc.
+ *
+{newline.join(ports)}
+ *
+ * Memory, in bytes:
+ *   weights of the accelerator  {len(self.weights)} (constant)
+ *   weights of the host         {self.host_constant_bytes} (constant)
+ *   arena of the accelerator    {self.arena_bytes} (lower bound {self.linked.activations.lower_bound})
+ *   buffers of the host         {self.places.host_bytes} (lower bound {self.places.host_lower_bound})
+ *
+ * Freestanding: no C library, no heap, not reentrant. Single hart, addresses as the accelerator
+ * sees them. Two models in one program: compile one with -Dmodel_run=other_run, and so on.
+ */
+#ifndef MCC_MODEL_H
+#define MCC_MODEL_H
+
+#include <stdint.h>
+
+{newline.join(sizes)}
+#define MODEL_STEPS {len(self.steps)}
+
+/* One inference. */
+{self.signature("model_run")});
+
+/* The same; after every step, when its result is in memory, `observer` is called. */
+typedef void (*model_observer)(uint32_t step, const char *name, const void *data, uint32_t bytes);
+{self.signature("model_run_observed")}, model_observer observer);
+
+#endif
+"""
+
+    def source(self, *, weights: bool = True) -> str:
+        """The source file. Without `weights`, they are an external symbol `model_weights`."""
+        parts = [
+            f'/* {comment_text(self.name)} for {self.target.name}, compiled by mcc. */\n'
+            '#include "model.h"\n',
+            resource("kernels/base.h"),
+            *(resource(f"kernels/{name}.c") for name in KERNELS if name in self.used_files),
+            resource(f"board/{self.target.machine.attachment}.h"),
+            self._memory(weights),
+            *self.host.data,
+            self._run(),
+        ]
+        return "\n".join(parts)
+
+    @property
+    def used_files(self) -> set[str]:
+        return self.host.files | {"movement"}
+
+    def _memory(self, weights: bool) -> str:
+        length = max(8, len(self.weights))
+        if weights:
+            text = bytes_literal("static const uint64_t model_weights", self.weights)
+        else:
+            text = "extern const uint64_t model_weights[];"
+        constants = [
+            array_literal(
+                f"static const {C_TYPES[value.tensor.dtype]} {name}", _array_of(value)
+            )
+            for name, value in self._constants.items()
+            if name in self._read
+        ]
+        return "\n".join(
+            (
+                f"/* Weights, biases and tables of the accelerator: {length} bytes. */",
+                text,
+                "",
+                "/* Activations of the accelerator. */",
+                f"static uint8_t model_arena[{max(64, self.arena_bytes)}] "
+                "__attribute__((aligned(64)));",
+                "/* What lies between the host's ops. */",
+                f"static uint8_t model_host[{max(64, self.places.host_bytes)}] "
+                "__attribute__((aligned(64), unused));",
+                "",
+                "#define WEIGHTS(offset) ((uint64_t)(uintptr_t)model_weights + (offset))",
+                "#define ARENA(offset) ((uint64_t)(uintptr_t)model_arena + (offset))",
+                "#define ARENA_BYTES(offset) (model_arena + (offset))",
+                "#define HOST_BYTES(offset) (model_host + (offset))",
+                "",
+                *constants,
+            )
+        )
+
+    def _host_constants(self) -> dict[str, Value]:
+        """The constants that host ops read as arrays, by their C names."""
+        found: dict[str, Value] = {}
+        for op in self.module.body:
+            if isinstance(op, Constant) and op.result.tensor.dtype in C_TYPES:
+                found[f"c{len(found)}"] = op.result
+        return found
+
+    def _steps(self) -> list[Step]:
+        steps: list[Step] = []
+        for op in self.module.body:
+            if isinstance(op, Constant | Yield | Reshape):
+                continue
+            if isinstance(op, Launch):
+                steps += self._launch(op)
+                continue
+            value = op.results[0]
+            steps.append(
+                Step(
+                    value.name or f"({op.op_name})",
+                    value,
+                    None,
+                    tuple(self.host.call(op)),
+                    self.places[value],
+                    value.tensor.nbytes,
+                )
+            )
+        return steps
+
+    def _launch(self, launch: Launch) -> list[Step]:
+        """A step for each layer; the first also brings in operands, the last takes results out."""
+        program, end = self.linked.program, self.linked.constant_bytes
+        steps: list[Step] = []
+        position = launch.start
+        before: list[str] = []
+        for operand, offset in zip(launch.xs, launch.inputs, strict=True):
+            place = f"ARENA_BYTES({offset - end})"
+            if self.places[operand] != place:
+                before += self._move(operand, place)
+        before.append("ACCEL_FENCE();")
+        for layer, kernel in zip(program.layers, self.linked.kernels, strict=True):
+            if not launch.start <= layer.start < launch.stop:
+                continue
+            before += flat_lines(program.commands[position : layer.start], end)
+            roller = Roller(program.commands[layer.start : layer.stop], end)
+            record = program.tensors[layer.tensor]
+            steps.append(
+                Step(
+                    layer.tensor,
+                    None,
+                    layer,
+                    (*before, *roller.lines(kernel.body)),
+                    f"ARENA_BYTES({record.offset - end})",
+                    kernel.result.tensor.nbytes,
+                )
+            )
+            before, position = [], layer.stop
+        after = flat_lines(program.commands[position : launch.stop], end)
+        for value, offset in zip(launch.results, launch.outputs, strict=True):
+            place = f"ARENA_BYTES({offset - end})"
+            if self.places[value] != place:
+                after += self._move(value, self.places[value], place)
+        last = steps.pop()
+        steps.append(
+            Step(last.name, None, last.layer, (*last.lines, *after), last.data, last.nbytes)
+        )
+        return steps
+
+    def _move(self, value: Value, to: str, source: str = "") -> list[str]:
+        """A copy of a value's bytes."""
+        place = source or self._place(value)
+        arguments = f"{value.tensor.nbytes}, (const uint8_t *){place}, (uint8_t *){to}"
+        return [f"mcc_move({arguments});"]
+
+    def _run(self) -> str:
+        observed = self.signature("model_run_observed") + ", model_observer observer) {"
+        names = [*self.inputs, *self.outputs]
+        lines = [observed]
+        parameters = ", ".join(names)
+        for number, step in enumerate(self.steps):
+            lines.append(f"  step{number}({parameters});")
+            note = f"{number}, {string_literal(step.name)}, {step.data}, {step.nbytes}"
+            fence = "ACCEL_FENCE(); " if step.layer is not None else ""
+            lines.append(f"  if (observer) {{ {fence}observer({note}); }}")
+        for value, parameter in self.places.leaving.items():
+            lines += [f"  {line}" for line in self._move(value, parameter)]
+        lines.append("}")
+        lines += [
+            "",
+            self.signature("model_run") + ") {",
+            f"  model_run_observed({parameters}, 0);",
+            "}",
+            "",
+        ]
+        # Most steps use few of the parameters; the compiler puts them in line.
+        inside = self.signature("").removeprefix("void (")
+        unused = inside.replace(",", " __attribute__((unused)),") + " __attribute__((unused))"
+        define = f"#define STEP_PARAMETERS {unused}"
+        return "\n".join(
+            (
+                define,
+                "",
+                *(_step_function(number, step) for number, step in enumerate(self.steps)),
+                *lines,
+            )
+        )
+
+
+def _step_function(number: int, step: Step) -> str:
+    if step.layer is None:
+        assert step.value is not None and step.value.op is not None
+        op: Op = step.value.op
+        what = f"{op.op_name} on the host: {step.name}"
+        nodes = op.nodes
+    else:
+        what = f"{step.layer.macs} MACs: {step.name}"
+        nodes = step.layer.nodes
+    origin = f" from {', '.join(nodes)}" if nodes else ""
+    body = "\n".join(line if line.startswith(" ") else f"  {line}" for line in step.lines)
+    return (
+        f"/* {comment_text(what + origin)} */\n"
+        f"static void step{number}(STEP_PARAMETERS) {{\n{body}\n}}\n"
+    )
+
+
+def _array_of(value: Value) -> Array:
+    array = constant_of(value)
+    assert array is not None
+    return array
+
+
+def _parameters(names: Sequence[str], taken: set[str]) -> list[str]:
+    """C identifiers for the model's inputs or outputs, in order."""
+    found: list[str] = []
+    for name in names:
+        plain = "".join(c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in name)
+        if not plain or plain[0].isdigit() or plain in _RESERVED:
+            plain = f"t_{plain}"
+        unique, number = plain, 1
+        while unique in taken:
+            number += 1
+            unique = f"{plain}_{number}"
+        taken.add(unique)
+        found.append(unique)
+    return found
+
+
+_RESERVED = frozenset(
+    "auto break case char const continue default do double else enum extern float for goto if "
+    "inline int long register restrict return short signed sizeof static struct switch typedef "
+    "union unsigned void volatile while asm main observer".split()
+)

@@ -1,0 +1,83 @@
+"""The accelerator as the core sees it: commands queue up, a fence waits, and time passes.
+
+Commands take effect in batches, at a fence or when the program looks: the core cannot tell, since
+it may not read what the accelerator writes before a fence.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import isa
+from ..simulator import CycleModel, Machine
+from ..target import Target
+
+_BATCH = 1 << 16
+
+
+@dataclass
+class Totals:
+    """What the accelerator did so far."""
+
+    commands: int = 0
+    macs: int = 0
+    load_busy: int = 0
+    array_busy: int = 0
+    store_busy: int = 0
+
+
+class Attached:
+    """The accelerator model behind a core: memory shared with it, one clock for both.
+
+    The clock is the core's: one cycle an instruction, and what it waits for the accelerator.
+    """
+
+    def __init__(self, target: Target, base: int, size: int) -> None:
+        """The machine with `size` bytes of memory, the first of which has address `base`."""
+        self.base = base
+        self.machine = Machine(target, size)
+        self.totals = Totals()
+        self._model = CycleModel(target)
+        self._queue: list[tuple[int, int, int]] = []
+        self._gaps: list[int] = []
+        self._at = 0.0
+        """When the core had issued the last command, in cycles."""
+        self._seen = 0
+        """Instructions retired by then."""
+
+    def issue(self, funct7: int, rs1: int, rs2: int, retired: int) -> None:
+        """Take one command. `retired` counts the core's instructions."""
+        self._queue.append((funct7, rs1, rs2))
+        self._gaps.append(retired - self._seen)
+        self._seen = retired
+        if len(self._queue) >= _BATCH:
+            self._run()
+
+    def fence(self, retired: int) -> None:
+        """Wait until everything is done."""
+        if self._queue or self.totals.commands:
+            self.issue(isa.Fence.funct7, 0, 0, retired)
+            self._run()
+
+    def cycles(self, retired: int) -> int:
+        """The clock."""
+        self._run()
+        return int(self._at) + retired - self._seen
+
+    def _run(self) -> None:
+        if not self._queue:
+            return
+        commands = isa.relocate(np.array(self._queue, isa.COMMAND), -self.base)
+        gaps = np.array(self._gaps, np.float64)
+        self._queue.clear()
+        self._gaps.clear()
+        done = self.machine.run(commands, timing=False)
+        cost = self._model.run(commands, gaps)
+        fenced = int(commands["funct7"][-1]) == isa.Fence.funct7
+        self._at = float(cost.times[-1, 3 if fenced else 0])
+        totals = self.totals
+        totals.commands += int((commands["funct7"] != isa.Fence.funct7).sum())
+        totals.macs += done.macs
+        totals.load_busy += cost.load_busy
+        totals.array_busy += cost.array_busy
+        totals.store_busy += cost.store_busy

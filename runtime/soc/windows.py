@@ -1,0 +1,85 @@
+"""Devices behind mapped registers: the accelerator without RoCC, a UART, a test device."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from unicorn import Uc
+
+    from .accelerator import Attached
+
+_PAGE = 4096
+
+RS1, RS2, COMMAND, STATUS = 0x00, 0x08, 0x10, 0x18
+"""Offsets of the accelerator's registers, 64 bits each (docs/riscv.md)."""
+
+
+class Registers:
+    """The accelerator's window: operands, command, status."""
+
+    def __init__(
+        self,
+        accelerator: "Attached",
+        retired: Callable[[], int],
+        guard: Callable[[Callable[[], None]], None],
+    ) -> None:
+        self._accelerator = accelerator
+        self._retired = retired
+        self._guard = guard
+        self._operands = {RS1: 0, RS2: 0}
+
+    def attach(self, core: "Uc", base: int) -> None:
+        """Map the window at `base`."""
+        core.mmio_map(base, _PAGE, self._read, None, self._write, None)
+
+    def _read(self, core: "Uc", offset: int, size: int, _: object) -> int:
+        del core, size
+        if offset == STATUS:
+            # Not busy: the core's poll takes the time that the accelerator still needs.
+            self._guard(lambda: self._accelerator.fence(self._retired()))
+            return 0
+        return self._operands.get(offset, 0)
+
+    def _write(self, core: "Uc", offset: int, size: int, value: int, _: object) -> None:
+        del core, size
+        value &= 0xFFFF_FFFF_FFFF_FFFF
+        if offset in self._operands:
+            self._operands[offset] = value
+        elif offset == COMMAND:
+            rs1, rs2 = self._operands[RS1], self._operands[RS2]
+            self._guard(
+                lambda: self._accelerator.issue(value & 127, rs1, rs2, self._retired())
+            )
+
+
+class Uart:
+    """A 16550's transmitter that is always ready, and SiFive's test device."""
+
+    def __init__(self, write: Callable[[str], None], finish: Callable[[int], None]) -> None:
+        self._print = write
+        self._finish = finish
+
+    def attach(self, core: "Uc", uart: int, exit: int) -> None:
+        """Map both, a page each."""
+        core.mmio_map(uart, _PAGE, self._status, None, self._send, None)
+        core.mmio_map(exit, _PAGE, self._nothing, None, self._end, None)
+
+    def _status(self, core: "Uc", offset: int, size: int, _: object) -> int:
+        del core, size
+        return 0x60 if offset == 5 else 0
+
+    def _send(self, core: "Uc", offset: int, size: int, value: int, _: object) -> None:
+        del core, size
+        if offset == 0:
+            self._print(chr(value & 255))
+
+    def _nothing(self, core: "Uc", offset: int, size: int, _: object) -> int:
+        del core, offset, size
+        return 0
+
+    def _end(self, core: "Uc", offset: int, size: int, value: int, _: object) -> None:
+        del core, size
+        if offset == 0 and value & 0xFFFF == 0x5555:
+            self._finish(0)
+        elif offset == 0 and value & 0xFFFF == 0x3333:
+            self._finish(value >> 16)
