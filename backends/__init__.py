@@ -1,5 +1,6 @@
 """Targets: each backend lowers a module by named stages and emits an artifact's members."""
 
 from .base import Backend, Stage, backend_named, register_ops
+from .emitters import COMMON, Emission, Emitter
 
-__all__ = ["Backend", "Stage", "backend_named", "register_ops"]
+__all__ = ["COMMON", "Backend", "Emission", "Emitter", "Stage", "backend_named", "register_ops"]

@@ -8,6 +8,8 @@ from mcc.ir import Module, Progress, UserError, known_names
 from mcc.passes import Pass
 from mcc.runtime import Target
 
+from .emitters import Emitter
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -29,6 +31,8 @@ class Backend:
     """Artifact members from the module of the last stage."""
     quantize: str = "none"
     """The default of `--quantize`: `none` where floats run well, `int8` where only integers do."""
+    emitters: tuple[Emitter, ...] = ()
+    """What `--emit` offers for this kind of machine, besides the stages and the common forms."""
 
 
 def backend_named(name: str) -> Backend:

@@ -1,12 +1,21 @@
 """The compiler on one page: the road from a model to an artifact, stage by stage."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mcc.backends import Stage, backend_named, register_ops
-from mcc.ir import Module, Progress, UserError, known_names, load_module, no_progress
+from mcc.backends import COMMON, Emission, Emitter, Stage, backend_named, register_ops
+from mcc.ir import (
+    Module,
+    Progress,
+    UserError,
+    known_names,
+    load_module,
+    no_progress,
+    parse,
+    print_module,
+)
 from mcc.ops import Dequantize, Quantize
 from mcc.passes import (
     Hook,
@@ -126,6 +135,40 @@ class Compilation:
         members |= self.backend.emit(last, self.target, self.progress)
         # A start behind `lowered` gives an artifact that runs, with nothing to verify against.
         return Artifact(manifest or self.manifest(last), members)
+
+    def emitters(self) -> dict[str, Emitter]:
+        """What `--emit` offers besides stages and the artifact, by name."""
+        return {emitter.name: emitter for emitter in (*COMMON, *self.backend.emitters)}
+
+    def emission(self, source: "Source", emitter: Emitter, stem: str) -> Mapping[str, bytes]:
+        """Walk to an emitter's stage and emit: files by suffix, to be called `stem`."""
+        from .samples import example_feeds
+
+        wanted = emitter.stage or self.stage_names()[-1]
+        self.known_stage(wanted)
+        reference: Module | None = None
+        manifest: Manifest | None = None
+        for name, module in self.walk(source):
+            if name == "lowered" and wanted != name:
+                # Later stages may change this module.
+                printed = print_module(module)
+                reference = parse(printed.text, printed.weights)
+                manifest = self.manifest(module)
+            if name == wanted:
+                ports = manifest or self.manifest(module)
+                made = Emission(
+                    module,
+                    reference,
+                    self.target,
+                    self.model or module.name,
+                    stem,
+                    lambda count: example_feeds(ports, self.options.calibrate, count),
+                )
+                return emitter.emit(made)
+        raise UserError(
+            f"--emit {emitter.name} needs stage {wanted!r}, which lies before --from "
+            f"{self.options.start}"
+        )
 
     def enter(self, source: "Source") -> Module:
         """The module to start from."""

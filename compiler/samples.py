@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from mcc.ir import Array, DType, Module, Region, Tensor, Yield
+from mcc.ops import quantize_array
 from mcc.passes import LABELS, load_samples
-from mcc.runtime import Manifest
+from mcc.runtime import Manifest, Port
 
 Feeds = Mapping[str, Array]
 
@@ -52,6 +53,31 @@ def random_samples(manifest: Manifest, count: int, seed: int = 0) -> list[Feeds]
             feeds[port.name] = array.astype(dtype.numpy)
         samples.append(feeds)
     return samples
+
+
+def example_feeds(manifest: Manifest, source: str | Path | None, count: int) -> list[Feeds]:
+    """The first samples of a file or folder, or made-up ones; quantized for integer inputs."""
+    if source is None:
+        return random_samples(manifest, count)
+    scales = {port.name: port for port in manifest.inputs if port.scale is not None}
+    real = tuple(
+        port.model_copy(update={"dtype": DType.F32.value}) if port.name in scales else port
+        for port in manifest.inputs
+    )
+    signature = _signature(manifest.model_copy(update={"inputs": real}))
+    return [
+        {
+            name: _quantized(array, scales[name]) if name in scales else array
+            for name, array in feeds.items()
+        }
+        for feeds in islice(load_samples(signature, source), count)
+    ]
+
+
+def _quantized(array: Array, port: Port) -> Array:
+    dtype = DType(port.dtype)
+    scale, zero = np.asarray(port.scale or 1.0, np.float32), np.asarray(port.zero or 0)
+    return quantize_array(array, scale, zero, dtype)
 
 
 def _signature(manifest: Manifest) -> Module:

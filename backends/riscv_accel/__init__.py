@@ -13,6 +13,7 @@ from .lower import Tile
 from .machines import remembered
 from .partition import Partition
 from .report import report
+from .riscv import EMITTERS
 
 
 def stages(target: Target) -> tuple[Stage, ...]:
@@ -38,6 +39,6 @@ def emit(module: Module, target: Target, progress: Progress | None = None) -> Ma
     }
 
 
-BACKEND = Backend("riscv_accel", stages, emit, quantize="int8")
+BACKEND = Backend("riscv_accel", stages, emit, quantize="int8", emitters=EMITTERS)
 
 __all__ = ["BACKEND", "Configure", "Linked", "Partition", "Tile", "emit", "link", "stages"]

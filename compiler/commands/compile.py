@@ -8,6 +8,8 @@ import click
 from .output import json_option, progress_bar, verbose_option
 
 if TYPE_CHECKING:
+    from mcc.backends import Emitter
+
     from ..driver import Compilation
     from ..options import Options
 
@@ -154,7 +156,7 @@ def command(
 def _list_stages(compilation: "Compilation", as_json: bool) -> None:
     from .output import print_json
 
-    names = [*compilation.stage_names(), "onnx", "artifact"]
+    names = [*compilation.stage_names(), *compilation.emitters(), "artifact"]
     if as_json:
         print_json({"target": compilation.target.name, "stages": names})
     else:
@@ -165,24 +167,37 @@ def _list_stages(compilation: "Compilation", as_json: bool) -> None:
 
 def _emit(compilation: "Compilation", model: Path, stage: str, output: Path | None) -> None:
     """Write the module of one stage: text to a file (weights beside it) or to standard output."""
-    from mcc.ir import UserError, print_module, save_module, write_atomically
+    from mcc.ir import print_module, save_module
 
-    wanted = "quantized" if stage == "onnx" else stage
-    compilation.known_stage(wanted)
+    emitter = compilation.emitters().get(stage)
+    if emitter is not None:
+        _emit_files(compilation, model, emitter, output)
+        return
+    compilation.known_stage(stage)
     for name, module in compilation.walk(model):
-        if name != wanted:
+        if name != stage:
             continue
-        if stage == "onnx":
-            from mcc.backends.onnx import export
-
-            if output is None:
-                raise UserError("--emit onnx needs a file", remedy="give one with -o model.onnx")
-            write_atomically(output, export(module).SerializeToString())
-        elif output is not None:
+        if output is not None:
             save_module(module, output)
         else:
             click.echo(print_module(module).text, nl=False)
         return
+
+
+def _emit_files(
+    compilation: "Compilation", model: Path, emitter: "Emitter", output: Path | None
+) -> None:
+    """Write what an emitter makes: its first file to `output`, others beside it."""
+    from mcc.ir import UserError, write_atomically
+
+    if output is None:
+        raise UserError(
+            f"--emit {emitter.name} needs a file",
+            remedy=f"give one with -o model{emitter.suffix}",
+        )
+    files = compilation.emission(model, emitter, output.stem)
+    for number, (suffix, content) in enumerate(files.items()):
+        write_atomically(output.with_suffix(suffix) if number else output, content)
 
 
 def _show(

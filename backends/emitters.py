@@ -1,0 +1,53 @@
+"""Emitters: the forms that a compilation can end in, besides the text of a stage and the artifact."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mcc.ir import Array, Module
+from mcc.runtime import Target
+
+Feeds = Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Emission:
+    """What a compilation hands to an emitter."""
+
+    module: Module
+    """At the stage that the emitter asked for."""
+    reference: Module | None
+    """The module of stage `lowered` as it was then; None where the compilation began behind it, or
+    the emitter's stage lies before."""
+    target: Target
+    name: str
+    """What the model is called."""
+    stem: str
+    """The name of the file to be written, without its suffix."""
+    samples: Callable[[int], Sequence[Feeds]]
+    """At most so many inputs: calibration samples, or made-up ones."""
+
+
+@dataclass(frozen=True)
+class Emitter:
+    """One such form. A backend lists its own (`Backend.emitters`); `COMMON` serve every target."""
+
+    name: str
+    """For `--emit`."""
+    stage: str
+    """The stage whose module it takes; empty for the target's last."""
+    emit: Callable[[Emission], Mapping[str, bytes]]
+    """Files by suffix, `.c` and `.h`; the first is the one that `-o` names."""
+    suffix: str
+    """Of the first file."""
+
+
+def _onnx(emission: Emission) -> Mapping[str, bytes]:
+    # Loading onnx takes long, and few compilations end here.
+    from .onnx import export
+
+    return {".onnx": export(emission.module).SerializeToString()}
+
+
+COMMON = (Emitter("onnx", "quantized", _onnx, ".onnx"),)
+
+__all__ = ["COMMON", "Emission", "Emitter"]
