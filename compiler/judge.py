@@ -20,6 +20,8 @@ class JudgeOutput(Protocol):
 class Judge(Protocol):
     """The part of `onnxruntime.InferenceSession` that is used."""
 
+    def get_inputs(self) -> Sequence[JudgeOutput]: ...
+
     def get_outputs(self) -> Sequence[JudgeOutput]: ...
 
     def run(
@@ -86,4 +88,35 @@ def _with_outputs(model: "onnx.ModelProto", names: Sequence[str]) -> "onnx.Model
     for name in names:
         if name in produced and name not in present:
             copy.graph.output.append(onnx.ValueInfoProto(name=name))
+    return copy
+
+
+GIVEN = ".given"
+"""What is behind a quantized tensor's name where a layer takes it as an input."""
+
+
+def cut_into_layers(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    """The model with every quantized tensor both an output and, as `NAME.given`, an input.
+
+    What reads a quantized tensor reads the given one instead. So each layer can be judged on the
+    same inputs, and a difference in one does not spread to the next.
+    """
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    graph = copy.graph
+    types = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    cut: dict[str, int] = {}
+    for node in graph.node:
+        if node.op_type == "QuantizeLinear":
+            cut[node.output[0]] = types.get(node.input[2], onnx.TensorProto.UINT8)
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            if name in cut:
+                node.input[index] = name + GIVEN
+    read = {name for node in graph.node for name in node.input}
+    for name, kind in cut.items():
+        if name + GIVEN in read:
+            graph.input.append(onnx.helper.make_tensor_value_info(name + GIVEN, kind, None))
     return copy

@@ -15,6 +15,8 @@ FLOAT_TOLERANCE = 1e-5
 INTEGER_CONVOLUTIONS = ", int8 convolutions allowed"
 LEVELS = (f"ORT_ENABLE_ALL{INTEGER_CONVOLUTIONS}", "ORT_ENABLE_ALL", "ORT_DISABLE_ALL")
 """How onnxruntime is asked: all fusions with integer kernels, its default on x86, and none."""
+WAYS = {"each layer on the same inputs": True, "the whole model": False}
+"""In the whole model a difference spreads to what comes after it."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Verification:
     onnxruntime: Mapping[str, tuple[TensorCheck, ...]] = field(
         default_factory=dict[str, tuple[TensorCheck, ...]]
     )
-    """By optimisation level: the evaluator against onnxruntime on the exported model."""
+    """By way and optimisation level: the evaluator against onnxruntime on the exported model."""
     against: tuple[Fidelity, ...] = ()
 
     @property
@@ -114,7 +116,10 @@ def verify(
     if with_onnxruntime:
         reference_module = artifact.module("module")
         for level in LEVELS:
-            judged[level] = _judge(reference_module, samples, references, level)
+            for way, by_layer in WAYS.items():
+                judged[f"{way}, {level}"] = _judge(
+                    reference_module, samples, references, level, by_layer=by_layer
+                )
     fidelity = _fidelity(artifact, samples, references, against) if against else ()
     fused = tuple(sorted(integer - machine.keys()))
     return Verification(len(samples), tuple(machine.values()), fused, judged, fidelity)
@@ -180,27 +185,32 @@ def _judge(
     samples: Sequence[Mapping[str, Array]],
     references: Sequence[Mapping[str, Array]],
     level: str,
+    *,
+    by_layer: bool,
 ) -> tuple[TensorCheck, ...]:
-    """Onnxruntime on the exported reference module, its quantized tensors and outputs."""
+    """onnxruntime on the exported reference module, its quantized tensors and outputs."""
     from mcc.backends.onnx import export
 
-    from .judge import onnxruntime_session
+    from .judge import GIVEN, cut_into_layers, onnxruntime_session
 
     quantized = [
         op.result.name for op in module.ops() if isinstance(op, Quantize) and op.result.name
     ]
     names = [*dict.fromkeys([*module.output_names, *quantized])]
+    exported = export(module)
     session = onnxruntime_session(
-        export(module),
+        cut_into_layers(exported) if by_layer else exported,
         level.removesuffix(INTEGER_CONVOLUTIONS),
         integer_convolutions=level.endswith(INTEGER_CONVOLUTIONS),
         extra_outputs=names,
     )
     available = {output.name for output in session.get_outputs()}
     wanted = [name for name in names if name in available]
+    taken = {taken.name for taken in session.get_inputs()}
     checks: dict[str, TensorCheck] = {}
     for feeds, reference in zip(samples, references, strict=True):
-        found = dict(zip(wanted, session.run(wanted, dict(feeds)), strict=True))
+        given = {name + GIVEN: array for name, array in reference.items() if name + GIVEN in taken}
+        found = dict(zip(wanted, session.run(wanted, {**feeds, **given}), strict=True))
         _add(checks, _compare(reference, found))
     return tuple(checks.values())
 

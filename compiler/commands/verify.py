@@ -55,12 +55,17 @@ def command(
 
 def _print(found: "Verification", backend: str, verbose: int) -> None:
     machine = "library" if backend == "cpu" else "simulator"
-    _print_checks(f"{machine} against evaluator", found.machine, verbose)
+    click.echo(f"{machine} against evaluator: {_counted(found.machine)}")
+    _print_checks(found.machine, everything=verbose > 0)
     if found.fused:
         names = f": {', '.join(found.fused)}" if verbose else " (-v names them)"
         click.echo(f"  {len(found.fused)} stay inside a fused step, nothing to compare{names}")
-    for level, checks in found.onnxruntime.items():
-        _print_checks(f"evaluator against onnxruntime, {level}", checks, verbose)
+    if found.onnxruntime:
+        click.echo("evaluator against onnxruntime on the exported model")
+    for way, checks in found.onnxruntime.items():
+        click.echo(f"  {way}: {_counted(checks)}")
+        if verbose:
+            _print_checks(checks, everything=verbose > 1)
     if found.against:
         click.echo("outputs against the float original")
         for item in found.against:
@@ -72,14 +77,18 @@ def _print(found: "Verification", backend: str, verbose: int) -> None:
     click.echo(f"{verdict}: {found.samples} inputs")
 
 
-def _print_checks(title: str, checks: "tuple[TensorCheck, ...]", verbose: int) -> None:
+def _counted(checks: "tuple[TensorCheck, ...]") -> str:
+    """How many integer elements differ, and by how much."""
     integers = [check for check in checks if not check.dtype.startswith("float")]
     elements = sum(check.elements for check in integers)
     differing = sum(check.differing for check in integers)
-    click.echo(
-        f"{title}: {differing:,} of {elements:,} elements differ in {len(integers)} integer tensors"
-    )
-    shown = [check for check in checks if verbose or check.differing]
+    largest = max((check.largest for check in integers), default=0.0)
+    by = f", by {largest:g} at most" if differing else ""
+    return f"{differing:,} of {elements:,} elements differ in {len(integers)} integer tensors{by}"
+
+
+def _print_checks(checks: "tuple[TensorCheck, ...]", *, everything: bool) -> None:
+    shown = [check for check in checks if everything or check.differing]
     if shown:
         print_table(
             "",
