@@ -16,21 +16,29 @@ SHOWN = 10
 
 
 @click.command("run")
-@click.argument("artifact", type=click.Path(path_type=Path))
+@click.argument("artifact", type=click.Path(path_type=Path), required=False)
 @click.option("--input", "-i", "source", help="Inputs: an .npz, or a folder of .npy files.")
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Write outputs to an .npz.")
 @click.option("--limit", type=int, default=None, help="Run at most this many samples.")
 @click.option("--threads", type=int, default=None, help="Threads of compiled CPU code.")
 @click.option("--random", "synthetic", is_flag=True, help="Run on one synthetic input.")
+@click.option(
+    "--elf", type=click.Path(path_type=Path), help="Run this RISC-V program instead of ARTIFACT."
+)
+@click.option(
+    "--target", default="riscv-accel", show_default=True, help="The machine that runs --elf."
+)
 @json_option
 @verbose_option
 def command(
-    artifact: Path,
+    artifact: Path | None,
     source: str | None,
     output: Path | None,
     limit: int | None,
     threads: int | None,
     synthetic: bool,
+    elf: Path | None,
+    target: str,
     as_json: bool,
     verbose: int,
 ) -> None:
@@ -38,12 +46,22 @@ def command(
 
     Arrays are taken by the names of the model's inputs, the first axis counting samples. An array
     called `label`, `labels` or `y` beside them is compared with the largest output.
+
+    With --elf: run a program made by `mcc MODEL --emit elf` on an emulated core with the simulated
+    accelerator; it brings its own inputs.
     """
     from mcc.ir import UserError
     from mcc.runtime import Session
 
     from ..samples import labels_in, random_samples, read_samples
 
+    if elf is not None and artifact is None:
+        from .elf import run_program
+
+        run_program(elf, target, as_json=as_json)
+        return
+    if artifact is None or elf is not None:
+        raise UserError("one program is needed", remedy="give a .mcc file, or --elf program.elf")
     session = Session(artifact, threads=threads)
     labels: list[int] | None = None
     if source is not None:
