@@ -162,6 +162,10 @@ UNARY: list[Callable[[Value], Op]] = [
     lambda x: ops.Pad(x, pads=(0, 0, 1, 2, 0, 0, 0, 1), value=1.5),
     lambda x: ops.Pad(x, pads=(0, 0, 1, 2, 0, 0, 0, 1), mode="reflect"),
     lambda x: ops.MaxPool(x, (3, 2), strides=(2, 1), pads=(1, 0, 1, 1), ceil=True),
+    lambda x: ops.MaxPool(x, (1, 1), strides=(3, 3), ceil=True),
+    lambda x: ops.MaxPool(x, (1, 2), strides=(2, 3), ceil=True),
+    lambda x: ops.MaxPool(x, (1, 2), strides=(3, 2), ceil=True),
+    lambda x: ops.AvgPool(x, (1, 2), strides=(5, 2), ceil=True, include_pad=True),
     lambda x: ops.AvgPool(x, (2, 2), strides=(2, 2), pads=(1, 1, 0, 0), include_pad=True),
     lambda x: ops.AvgPool(x, (2, 2), dilations=(2, 1)),
 ]

@@ -4,7 +4,7 @@ import onnx
 from onnx import helper
 
 from mcc.ir import Constant, DType, Module, Op, OpError, UserError, Value, Yield
-from mcc.ops import AvgPool, Dequantize, Quantize
+from mcc.ops import AvgPool, Dequantize, MaxPool, Quantize
 
 from . import elementwise, linear, movement, normalization, pooling, quantization
 from .registry import emitter
@@ -14,8 +14,8 @@ FAMILIES = (elementwise, linear, movement, normalization, pooling, quantization)
 """Importing them has registered what writes which op."""
 
 OPSET, IR_VERSION = 18, 8
-NEWER_OPSET, NEWER_IR_VERSION = 21, 10
-"""For 4-bit and 16-bit quantization, and for average pools with dilations."""
+NEWER_IR_VERSION = 10
+"""For opset 21: 4-bit and 16-bit quantization, average pools with dilations; for 22: some `ceil`."""
 
 
 def export(module: Module) -> onnx.ModelProto:
@@ -28,8 +28,8 @@ def export(module: Module) -> onnx.ModelProto:
     Raises:
         UserError: Lists the ops that have no counterpart in ONNX.
     """
-    newer = any(_needs_newer(op) for op in module.ops())
-    opset, ir_version = (NEWER_OPSET, NEWER_IR_VERSION) if newer else (OPSET, IR_VERSION)
+    opset = max((_opset(op) for op in module.ops()), default=OPSET)
+    ir_version = IR_VERSION if opset == OPSET else NEWER_IR_VERSION
     _refuse_unknown(module)
     writer = Writer(opset)
     for value in module.inputs:
@@ -105,17 +105,23 @@ def _refuse_unknown(module: Module) -> None:
         )
 
 
-def _needs_newer(op: Op) -> bool:
+def _opset(op: Op) -> int:
+    """The oldest opset, from `OPSET` on, that says what `op` does."""
     match op:
         case Quantize():
-            dtype = op.result.tensor.dtype
+            newer = op.result.tensor.dtype not in _INTEGERS
         case Dequantize():
-            dtype = op.x.tensor.dtype
+            newer = op.x.tensor.dtype not in _INTEGERS
+        case AvgPool() | MaxPool() if pooling.ceil_needs_newer(op):
+            return 22
         case AvgPool():
-            return any(step > 1 for step in op.dilations)
+            newer = any(step > 1 for step in op.dilations)
         case _:
-            return False
-    return dtype not in (DType.I8, DType.U8, DType.I32)
+            newer = False
+    return 21 if newer else OPSET
+
+
+_INTEGERS = (DType.I8, DType.U8, DType.I32)
 
 
 def _place(op: Op) -> str:
