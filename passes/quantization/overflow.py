@@ -25,9 +25,9 @@ class Bounds:
     def summary(self) -> tuple[int, int, int]:
         """Over all channels: lo, hi, magnitude."""
         return (
-            int(self.lo.min(initial=0)),
-            int(self.hi.max(initial=0)),
-            int(self.magnitude.max(initial=0)),
+            int(self.lo.min()),
+            int(self.hi.max()),
+            int(self.magnitude.max()),
         )
 
 

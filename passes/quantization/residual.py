@@ -120,8 +120,8 @@ def _fits(
 def _loss(
     plan: Accumulated, encodings: Encodings, peaks: Mapping[Op, Array], scheme: Scheme
 ) -> float:
-    """How much coarser than wanted the weights become, as the mean over channels."""
+    """How much coarser than wanted the weights become, or the residual; the mean over channels."""
     wanted = encodings[plan.product.x].scale * peaks[plan.product] / 127
     ratio = encodings[plan.residual].scale / np.maximum(wanted, 1e-30)
     k = np.clip(np.floor(ratio), 1, scheme.factor_limit)
-    return float(np.mean(ratio / k))
+    return float(np.mean(np.where(ratio < 1, 1 / ratio, ratio / k)))
