@@ -26,30 +26,31 @@ class Registers:
         self._accelerator = accelerator
         self._retired = retired
         self._guard = guard
-        self._operands = {RS1: 0, RS2: 0}
+        # Accesses may come in halves, the lower one first.
+        self._bytes = bytearray(STATUS + 8)
 
     def attach(self, core: "Uc", base: int) -> None:
         """Map the window at `base`."""
         core.mmio_map(base, _PAGE, self._read, None, self._write, None)
 
     def _read(self, core: "Uc", offset: int, size: int, _: object) -> int:
-        del core, size
+        del core
         if offset == STATUS:
             # Not busy: the core's poll takes the time that the accelerator still needs.
             self._guard(lambda: self._accelerator.fence(self._retired()))
             return 0
-        return self._operands.get(offset, 0)
+        return int.from_bytes(self._bytes[offset : offset + size], "little")
 
     def _write(self, core: "Uc", offset: int, size: int, value: int, _: object) -> None:
-        del core, size
-        value &= 0xFFFF_FFFF_FFFF_FFFF
-        if offset in self._operands:
-            self._operands[offset] = value
-        elif offset == COMMAND:
-            rs1, rs2 = self._operands[RS1], self._operands[RS2]
-            self._guard(
-                lambda: self._accelerator.issue(value & 127, rs1, rs2, self._retired())
-            )
+        del core
+        if offset + size > len(self._bytes):
+            return
+        value &= (1 << 8 * size) - 1
+        self._bytes[offset : offset + size] = value.to_bytes(size, "little")
+        if offset == COMMAND:
+            rs1 = int.from_bytes(self._bytes[RS1 : RS1 + 8], "little")
+            rs2 = int.from_bytes(self._bytes[RS2 : RS2 + 8], "little")
+            self._guard(lambda: self._accelerator.issue(value & 127, rs1, rs2, self._retired()))
 
 
 class Uart:

@@ -68,7 +68,9 @@ def toolchain_for(target: Target) -> Toolchain:
     if find_spec("ziglang") is not None:
         cpu = "generic_rv64+" + "+".join(letters)
         chosen = ("-target", "riscv64-freestanding-none", f"-mcpu={cpu}", f"-mabi={abi}")
-        # Nothing of zig's start-up; its compiler-rt stays for software floating point.
+        if not double:
+            # Its own software floating point only reaches memory at 0x80000000 when built like this.
+            chosen = (*chosen, "-fPIC")
         return Toolchain("zig cc", (sys.executable, "-m", "ziglang", "cc", *chosen), ())
     if (gcc := shutil.which(_GCC)) is not None:
         chosen = (f"-march={target.host.isa}", f"-mabi={abi}")
