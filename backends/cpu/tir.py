@@ -263,15 +263,26 @@ class Writer:
         self._blocks[-1].append(tirx.BufferStore(buffer.node, value.node, [place]))
 
     def bind(self, value: Expr) -> Expr:
-        """Compute once: a variable that holds the value."""
+        """Compute once, and hold for every use.
+
+        The value goes through memory that LLVM makes a register. A bound variable of TVM would be
+        looked through by its integer analysis, in exponential time where one builds on another.
+        """
         if isinstance(value.node, tirx.Var | tirx.IntImm | tirx.FloatImm):
             return value
-        variable = tirx.Var(self._fresh("t"), _type(value.dtype, value.lanes))
-        self._blocks[-1].append(tirx.Bind(variable, value.node))
-        return Expr(variable, value.dtype, value.lanes)
+        if value.dtype == "bool":
+            raise TypeError("conditions are not held")
+        held = self.scratch(value.dtype, value.lanes)
+        self.store(held, 0, value)
+        return held.load(0, value.lanes)
 
     def bind_index(self, index: Index) -> Index:
-        return index if isinstance(index, int) else self.bind(index)
+        """The same for the index of an element, as a variable."""
+        if isinstance(index, int) or isinstance(index.node, tirx.Var | tirx.IntImm):
+            return index
+        variable = tirx.Var(self._fresh("t"), index.dtype)
+        self._blocks[-1].append(tirx.Bind(variable, index.node))
+        return Expr(variable, index.dtype)
 
     def scratch(self, dtype: str, size: int) -> Buffer:
         """Memory of this scope; below 1 KB on the stack, where LLVM turns it into registers."""

@@ -11,16 +11,12 @@ from mcc.ops import Dequantize, Lookup, QAdd, Quantize, Requantize
 from ..registry import channel, elementwise
 from ..storage import stored
 from ..tir import Buffer, Expr, Writer, intrinsic, select
+from .scalar import exactly
 
 
 def rounded(x: Expr) -> Expr:
     """To the nearest integer, halves to even."""
     return intrinsic("llvm.rint", x)
-
-
-def exactly(x: Expr) -> Expr:
-    """The rounded value of x: the code generator must not fuse its product into a following sum."""
-    return intrinsic("llvm.arithmetic.fence", x)
 
 
 def saturated(writer: Writer, x: Expr, zero: Expr | int, lo: int, hi: int, dtype: DType) -> Expr:
@@ -70,7 +66,7 @@ def dequantize(op: Dequantize, writer: Writer, x: Expr, scale: Expr, zero: Expr)
         wide = x.cast("int64") - zero.cast("int64")
     else:
         wide = x.cast("int32") - zero.cast("int32")
-    return wide.cast("float32") * scale
+    return exactly(wide.cast("float32") * scale)
 
 
 @elementwise(Requantize, align=channel(_axis))

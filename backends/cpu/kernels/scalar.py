@@ -51,6 +51,11 @@ def clamp(x: Expr, lo: float, hi: float) -> Expr:
     return x
 
 
+def exactly(x: Expr) -> Expr:
+    """The rounded value of x: the code generator must not fuse its product into a following sum."""
+    return intrinsic("llvm.arithmetic.fence", x)
+
+
 def _is_double(op: Op) -> bool:
     return op.results[0].tensor.dtype is DType.F64
 
@@ -129,11 +134,9 @@ def clip(op: Clip, writer: Writer, x: Expr) -> Expr:
 @elementwise(Cast)
 def cast(op: Cast, writer: Writer, x: Expr) -> Expr:
     if op.to is DType.I1:
-        return select(
-            x.differs(0.0 if x.is_float else 0),
-            constant(1, "uint8", x.lanes),
-            constant(0, "uint8", x.lanes),
-        )
+        # NaN is not 0; TVM's `!=` would say that it does not differ.
+        one, zero = (constant(bit, "uint8", x.lanes) for bit in (1, 0))
+        return select(x.equals(0), zero, one)
     return x.cast(stored(op.to))
 
 
@@ -149,7 +152,7 @@ def sub(op: Sub, writer: Writer, a: Expr, b: Expr) -> Expr:
 
 @elementwise(Mul)
 def mul(op: Mul, writer: Writer, a: Expr, b: Expr) -> Expr:
-    return a * b
+    return exactly(a * b) if a.is_float else a * b
 
 
 def _integer_dividend(op: Op) -> bool:
