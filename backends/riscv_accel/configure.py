@@ -16,6 +16,7 @@ from mcc.runtime import Target, isa
 from . import tiles
 from .cloning import clone, like_region
 from .machines import target_named
+from .order import runs
 from .structure import For, Kernel
 
 Fields = Mapping[str, object]
@@ -97,7 +98,8 @@ class Configure(Pass, name="accel-configure"):
         target = target_named(self.target)
         rewriter = Rewriter(module)
         state: dict[Register, Fields | None] = {}
-        for op in list(module.body):
+        # Registers keep their values from one kernel to the next that runs.
+        for op in [op for run in runs(module) for op in run]:
             if isinstance(op, Kernel):
                 mapping: dict[Value, Value] = {}
                 body = _Configurator(target, mapping).region(op.body, state)

@@ -11,6 +11,7 @@ from mcc.runtime import HostRecord, Launch, LayerRecord, Program, Target, Tensor
 from .cloning import clone, like_region
 from .dram import DramPlan, Lifetime, aligned, plan
 from .expand import expand
+from .order import runs as runs_of
 from .reasons import why_on_host
 from .structure import Kernel
 
@@ -28,7 +29,7 @@ class Linked:
 
 def link(module: Module, target: Target, progress: Progress | None = None) -> Linked:
     """Lay out DRAM, expand every kernel, and replace each run of kernels by a launch."""
-    runs = _runs(module)
+    runs = runs_of(module)
     kernels = [op for run in runs for op in run if isinstance(op, Kernel)]
     constants, image_parts, constant_end = _place_constants(kernels)
     step_of: dict[Op, int] = {kernel: step for step, kernel in enumerate(kernels)}
@@ -81,30 +82,6 @@ def link(module: Module, target: Target, progress: Progress | None = None) -> Li
     )
     launched = _launching(module, runs, bounds, places)
     return Linked(program, launched, tuple(kernels), activations, constant_end)
-
-
-def _runs(module: Module) -> list[list[Op]]:
-    """The ops but constants, ordered for few changes between host and accelerator, in runs."""
-    waiting = [op for op in module.body if not isinstance(op, Constant | Yield)]
-    done: set[Value] = set(module.inputs)
-    done.update(op.results[0] for op in module.body if isinstance(op, Constant))
-    runs: list[list[Op]] = []
-    on_accelerator = False
-    while waiting:
-        run: list[Op] = []
-        rest: list[Op] = []
-        for op in waiting:
-            ready = all(value in done for value in op.operands)
-            if ready and isinstance(op, Kernel) == on_accelerator:
-                run.append(op)
-                done.update(op.results)
-            else:
-                rest.append(op)
-        waiting = rest
-        on_accelerator = not on_accelerator
-        if run:
-            runs.append(run)
-    return runs
 
 
 def _place_constants(
