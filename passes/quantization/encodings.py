@@ -116,9 +116,12 @@ class Encodings:
         return self._ranges[value.name]
 
     def _cap(self, group: Value) -> float:
-        """Where the target cannot clamp, 127 must already be the bound that relu6 asks for."""
+        """Where the target cannot clamp, 127 must already be the bound that relu6 asks for.
+
+        No scale makes 127 a bound of zero or less: the host computes such an op.
+        """
         if self._scheme.clamps:
             return math.inf
         makers = [value.op for value in self._members[group]]
-        bounds = [op.hi for op in makers if isinstance(op, Add | Conv | Matmul)]
+        bounds = [op.hi for op in makers if isinstance(op, Add | Conv | Matmul) and op.hi > 0]
         return min(bounds, default=math.inf) / 126.5
