@@ -41,9 +41,10 @@ class Elf:
         machine = struct.unpack_from("<H", content, 18)[0]
         if content[4:6] != b"\x02\x01" or machine != _RISCV:
             raise UserError("not a 64-bit RISC-V ELF file", where=where)
-        entry, flags = struct.unpack_from("<Q", content, 24)[0], struct.unpack_from(
-            "<I", content, 48
-        )[0]
+        entry, flags = (
+            struct.unpack_from("<Q", content, 24)[0],
+            struct.unpack_from("<I", content, 48)[0],
+        )
         return cls(content, entry, flags)
 
     @property

@@ -145,7 +145,14 @@ class Soc:
     # The core.
 
     def _new_core(self, size: int) -> "Uc":
-        from unicorn import UC_ARCH_RISCV, UC_HOOK_BLOCK, UC_HOOK_INTR, UC_MODE_RISCV64, UC_PROT_ALL, Uc
+        from unicorn import (
+            UC_ARCH_RISCV,
+            UC_HOOK_BLOCK,
+            UC_HOOK_INTR,
+            UC_MODE_RISCV64,
+            UC_PROT_ALL,
+            Uc,
+        )
         from unicorn.riscv_const import UC_CPU_RISCV64_SIFIVE_E51
 
         board = self.target.board

@@ -108,6 +108,13 @@ class HostCode:
         if op.zero.tensor.dtype not in BYTES:
             raise self.refused(op, f"its kernel quantizes to bytes, not {op.zero.tensor.dtype}")
         lo, hi = op.result.tensor.dtype.limits
+        shift, zeros = _shift(constant_of(op.scale)), constant_of(op.zero)
+        if self.shifts and shift is not None and zeros is not None:
+            x, y = self.typed(op.x), f"(uint8_t *){self.place(op.result)}"
+            limits = (int(zeros), lo, hi)
+            return self.kernel(
+                "edges", "mcc_quantize_shift", op.x.tensor.size, x, shift, *limits, y
+            )
         scale, zero, spans = self._scale(op, op.x, op.scale, op.zero, op.axis)
         target = f"(uint8_t *){self.place(op.result)}"
         return self.kernel(
@@ -147,12 +154,10 @@ class HostCode:
             raise self.refused(op, "its multiplier is no constant")
         target = f"(uint8_t *){self.place(op.result)}"
         limits = (op.zero, op.lo, op.hi)
-        if self.shifts and multiplier.ndim == 0:
-            mantissa, exponent = np.frexp(multiplier)
-            if mantissa == 0.5:
-                size, shift = op.x.tensor.size, 1 - int(exponent)
-                x = self.typed(op.x)
-                return self.kernel("edges", "mcc_requantize_shift", size, x, shift, *limits, target)
+        shift = _shift(multiplier)
+        if self.shifts and shift is not None:
+            size, x = op.x.tensor.size, self.typed(op.x)
+            return self.kernel("edges", "mcc_requantize_shift", size, x, shift, *limits, target)
         spans = _spans(op.x, op.axis if multiplier.ndim else None)
         values = self.array(multiplier, "float")
         return self.kernel(
@@ -357,15 +362,13 @@ class HostCode:
         start = sum(s * max(0, -b) for s, b in zip(strides, before, strict=True))
         target = sum(s * max(0, b) for s, b in zip(wide, before, strict=True))
         value = np.asarray(op.value).astype(op.x.tensor.dtype.numpy).reshape(1)
-        border = self.array(np.frombuffer(value.tobytes(), np.uint8), "uint8_t")
-        fill = self.kernel(
-            "movement",
-            "mcc_fill",
-            op.result.tensor.size,
-            value.itemsize,
-            border,
-            self.place(op.result),
-        )
+        size, place = op.result.tensor.size, self.place(op.result)
+        if value.itemsize == 1:
+            byte = int(value.view(np.uint8)[0])
+            fill = self.kernel("movement", "mcc_set", size, byte, place)
+        else:
+            border = self.array(np.frombuffer(value.tobytes(), np.uint8), "uint8_t")
+            fill = self.kernel("movement", "mcc_fill", size, value.itemsize, border, place)
         return fill + self._copy(op, op.x, kept, strides, start, wide, target)
 
     @call.register
@@ -516,9 +519,7 @@ class HostCode:
         self.only(op, DType.F32)
         self.files.add("math")
         spans = _spans(op.x, op.axis)
-        return self.kernel(
-            "reduce", "mcc_softmax", *spans, self.typed(op.x), self.typed(op.result)
-        )
+        return self.kernel("reduce", "mcc_softmax", *spans, self.typed(op.x), self.typed(op.result))
 
     def _reduce(self, op: ops.ReduceSum | ops.ReduceMean | ops.ReduceMax, name: str) -> list[str]:
         self.only(op, DType.F32)
@@ -580,6 +581,14 @@ class HostCode:
         epsilon = float_literal(op.epsilon)
         x, y = self.typed(op.x), self.typed(op.result)
         return self.kernel("reduce", "mcc_layer_norm", outer, count, epsilon, x, *sides, y)
+
+
+def _shift(scale: Array | None) -> int | None:
+    """n where a scalar is exactly 2^-n."""
+    if scale is None or scale.ndim:
+        return None
+    mantissa, exponent = np.frexp(scale)
+    return 1 - int(exponent) if mantissa == 0.5 else None
 
 
 def _unsigned(value: Value | None) -> int:

@@ -15,7 +15,7 @@ def float_literal(value: float) -> str:
     """A float32 that reads back as the same bits; NaN and infinities without a C library."""
     number = float(np.float32(value))
     if math.isnan(number):
-        return "__builtin_nanf(\"\")"
+        return '__builtin_nanf("")'
     if math.isinf(number):
         return "-__builtin_inff()" if number < 0 else "__builtin_inff()"
     return f"{number.hex()}f"
@@ -49,13 +49,9 @@ def array_literal(declaration: str, array: Array) -> str:
     else:
         suffix = "ll" if flat.dtype.itemsize == 8 else ""
         items = [_integer(int(item)) + suffix for item in flat]
-    lines = [
-        "    " + ", ".join(items[i : i + _PER_LINE]) for i in range(0, len(items), _PER_LINE)
-    ]
+    lines = ["    " + ", ".join(items[i : i + _PER_LINE]) for i in range(0, len(items), _PER_LINE)]
     body = ",\n".join(lines) or "    0"
-    return (
-        f"{declaration}[{max(1, flat.size)}] __attribute__((aligned(64))) = {{\n{body}}};"
-    )
+    return f"{declaration}[{max(1, flat.size)}] __attribute__((aligned(64))) = {{\n{body}}};"
 
 
 def bytes_literal(declaration: str, content: bytes) -> str:

@@ -74,9 +74,7 @@ model_weights:
 _INCLUDED = _SECTION + '\t.incbin\t"weights.bin"\n'
 
 
-def _with_board(
-    source: Source, files: Mapping[str, str | bytes]
-) -> dict[str, str | bytes]:
+def _with_board(source: Source, files: Mapping[str, str | bytes]) -> dict[str, str | bytes]:
     """The files with the board's addresses defined in every C file."""
     board = source.target.board
     defines = (

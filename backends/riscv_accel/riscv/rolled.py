@@ -50,9 +50,7 @@ class Roller:
             raise ValueError(f"the loops stand for {end} commands of {len(self.commands)}")
         return lines
 
-    def _region(
-        self, region: Region, start: int, loops: tuple[Loop, ...]
-    ) -> tuple[list[str], int]:
+    def _region(self, region: Region, start: int, loops: tuple[Loop, ...]) -> tuple[list[str], int]:
         lines: list[str] = []
         position = start
         indent = "  " * (len(loops) + 1)
@@ -86,9 +84,7 @@ class Roller:
 
 def flat_lines(commands: isa.Commands, constant_end: int) -> list[str]:
     """Commands outside any kernel, one a line."""
-    return [
-        f"  {statement(commands[i : i + 1], constant_end)}" for i in range(len(commands))
-    ]
+    return [f"  {statement(commands[i : i + 1], constant_end)}" for i in range(len(commands))]
 
 
 def statement(commands: isa.Commands, constant_end: int) -> str:

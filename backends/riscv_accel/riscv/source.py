@@ -164,7 +164,7 @@ typedef void (*model_observer)(uint32_t step, const char *name, const void *data
     def source(self, *, weights: bool = True) -> str:
         """The source file. Without `weights`, they are an external symbol `model_weights`."""
         parts = [
-            f'/* {comment_text(self.name)} for {self.target.name}, compiled by mcc. */\n'
+            f"/* {comment_text(self.name)} for {self.target.name}, compiled by mcc. */\n"
             '#include "model.h"\n',
             resource("kernels/base.h"),
             *(resource(f"kernels/{name}.c") for name in KERNELS if name in self.used_files),
@@ -186,9 +186,7 @@ typedef void (*model_observer)(uint32_t step, const char *name, const void *data
         else:
             text = "extern const uint64_t model_weights[];"
         constants = [
-            array_literal(
-                f"static const {C_TYPES[value.tensor.dtype]} {name}", _array_of(value)
-            )
+            array_literal(f"static const {C_TYPES[value.tensor.dtype]} {name}", _array_of(value))
             for name, value in self._constants.items()
             if name in self._read
         ]

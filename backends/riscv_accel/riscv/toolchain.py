@@ -119,5 +119,3 @@ def _extensions(isa: str) -> list[str]:
             remedy="give rv64 and letters of imafdc, such as rv64gc or rv64imac, in the target file",
         )
     return [letter for letter in letters if letter != "i"]
-
-

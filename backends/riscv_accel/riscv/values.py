@@ -167,5 +167,3 @@ def _last_uses(module: Module, order: Mapping[Op, int], end: int) -> dict[Value,
     for value in module.outputs:
         found[root(value)] = end
     return found
-
-

@@ -28,17 +28,28 @@ __attribute__((unused)) static inline float mcc_float(uint32_t bits) {
 }
 
 /* Round half to even. Below 2^23, adding 2^23 leaves no bit for the fraction; above, there is none. */
-static inline float mcc_round(float x) {
+__attribute__((unused)) static inline float mcc_round(float x) {
   const float whole = 8388608.0f;
   if (x >= 0.0f) return x < whole ? (x + whole) - whole : x;
   return x > -whole ? (x - whole) + whole : x;
 }
 
-/* clamp(rounded + zero, lo, hi); NaN becomes lo. */
-static inline int32_t mcc_saturate(float rounded, int32_t zero, int32_t lo, int32_t hi) {
+/* clamp(rne(x) + zero, lo, hi); NaN becomes lo. */
+static inline int32_t mcc_integer(float x, int32_t zero, int32_t lo, int32_t hi) {
+#ifdef __riscv_flen
+  /* One instruction rounds and saturates to 32 bits; of NaN it makes the largest integer. */
+  int32_t value;
+  if (x != x) return lo;
+  __asm__("fcvt.w.s %0, %1, rne" : "=r"(value) : "f"(x));
+  if (value < lo - zero) return lo;
+  if (value > hi - zero) return hi;
+  return value + zero;
+#else
+  float rounded = mcc_round(x);
   if (!(rounded > (float)(lo - zero))) return lo;
   if (rounded >= (float)(hi - zero)) return hi;
   return (int32_t)rounded + zero;
+#endif
 }
 
 /* One 8-bit integer of either sign convention. */

@@ -8,7 +8,37 @@ MCC_KERNEL void mcc_quantize(size_t outer, size_t count, size_t inner, const flo
   for (size_t o = 0; o < outer; o++)
     for (size_t c = 0; c < count; c++)
       for (size_t i = 0; i < inner; i++)
-        *y++ = (uint8_t)mcc_saturate(mcc_round(*x++ / scale[c]), zero[c], lo, hi);
+        *y++ = (uint8_t)mcc_integer(*x++ / scale[c], zero[c], lo, hi);
+}
+
+/* value * 2^-shift, rounded half to even. */
+static inline __attribute__((unused)) int64_t mcc_round_shift(int64_t value, int32_t shift) {
+  if (shift <= 0) return (int64_t)((uint64_t)value << -shift);
+  if (shift > 62) return 0;
+  int64_t floor = value >> shift;
+  int64_t rest = value - (int64_t)((uint64_t)floor << shift), half = (int64_t)1 << (shift - 1);
+  return floor + (rest > half || (rest == half && (floor & 1)));
+}
+
+/* mcc_quantize where the scale is 2^-shift, read off the float's bits: integers only. */
+MCC_KERNEL void mcc_quantize_shift(size_t size, const float *x, int32_t shift, int32_t zero,
+                                   int32_t lo, int32_t hi, uint8_t *y) {
+  for (size_t i = 0; i < size; i++) {
+    uint32_t bits = ((const uint32_t *)x)[i];
+    int32_t exponent = (int32_t)(bits >> 23 & 0xff);
+    int64_t value = bits & 0x7fffff;
+    if (exponent == 0xff && value) { /* NaN */
+      y[i] = (uint8_t)lo;
+      continue;
+    }
+    if (exponent) value |= 0x800000;
+    else exponent = 1;
+    /* |x| / scale = value * 2^-down; far above any 8-bit number from 2^9 on. */
+    int32_t down = 150 - exponent - shift;
+    value = down < -9 ? (value ? 1 << 30 : 0) : mcc_round_shift(value, down);
+    value = (bits >> 31 ? -value : value) + zero;
+    y[i] = (uint8_t)(value < lo ? lo : value > hi ? hi : value);
+  }
 }
 
 /* x = float32(q - zero) * scale, from bytes. */
@@ -37,21 +67,14 @@ MCC_KERNEL void mcc_requantize(size_t outer, size_t count, size_t inner, const i
   for (size_t o = 0; o < outer; o++)
     for (size_t c = 0; c < count; c++)
       for (size_t i = 0; i < inner; i++)
-        *y++ = (uint8_t)mcc_saturate(mcc_round((float)*x++ * multiplier[c]), zero, lo, hi);
+        *y++ = (uint8_t)mcc_integer((float)*x++ * multiplier[c], zero, lo, hi);
 }
 
 /* The same where the multiplier is 2^-shift and |acc| <= 2^24: integers only. */
 MCC_KERNEL void mcc_requantize_shift(size_t size, const int32_t *x, int32_t shift, int32_t zero,
                                      int32_t lo, int32_t hi, uint8_t *y) {
   for (size_t i = 0; i < size; i++) {
-    int64_t value = x[i];
-    if (shift > 0) {
-      int64_t floor = value >> shift;
-      int64_t rest = value - (floor << shift), half = (int64_t)1 << (shift - 1);
-      value = floor + (rest > half || (rest == half && (floor & 1)));
-    } else {
-      value = (int64_t)((uint64_t)value << -shift);
-    }
+    int64_t value = mcc_round_shift(x[i], shift);
     value += zero;
     y[i] = (uint8_t)(value < lo ? lo : value > hi ? hi : value);
   }
@@ -73,7 +96,7 @@ MCC_KERNEL void mcc_qadd(const struct mcc_qadd *p, const void *a, const void *b,
   for (;;) {
     float left = (float)(mcc_byte(a, at_a, p->a_unsigned) - p->a_zero) * p->a_scale;
     float right = (float)(mcc_byte(b, at_b, p->b_unsigned) - p->b_zero) * p->b_scale;
-    *y++ = (uint8_t)mcc_saturate(mcc_round(left + right), p->zero, p->lo, p->hi);
+    *y++ = (uint8_t)mcc_integer(left + right, p->zero, p->lo, p->hi);
     int axis = p->rank - 1;
     for (; axis >= 0; axis--) {
       at_a += p->a_strides[axis], at_b += p->b_strides[axis];

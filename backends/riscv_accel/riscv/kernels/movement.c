@@ -8,6 +8,13 @@ struct mcc_copy {
   int64_t from_start, to_start;
 };
 
+/* Bytes from one place to another; eight at a time where both are aligned. */
+MCC_KERNEL void mcc_move(size_t count, const uint8_t *x, uint8_t *y) {
+  if ((((uintptr_t)x | (uintptr_t)y) & 7) == 0)
+    for (; count >= 8; count -= 8, x += 8, y += 8) *(uint64_t *)y = *(const uint64_t *)x;
+  while (count--) *y++ = *x++;
+}
+
 MCC_KERNEL void mcc_copy(const struct mcc_copy *p, const uint8_t *x, uint8_t *y) {
   uint32_t index[MCC_RANK] = {0};
   int64_t source = p->from_start, target = p->to_start;
@@ -19,7 +26,8 @@ MCC_KERNEL void mcc_copy(const struct mcc_copy *p, const uint8_t *x, uint8_t *y)
   for (;;) {
     const uint8_t *s = x + source * p->width;
     uint8_t *t = y + target * p->width;
-    for (uint32_t i = 0; i < run; i++, s += step_from * p->width, t += step_to * p->width)
+    if (step_from == 1 && step_to == 1) mcc_move((size_t)run * p->width, s, t);
+    else for (uint32_t i = 0; i < run; i++, s += step_from * p->width, t += step_to * p->width)
       switch (p->width) {
         case 1: *t = *s; break;
         case 2: *(uint16_t *)t = *(const uint16_t *)s; break;
@@ -44,11 +52,12 @@ MCC_KERNEL void mcc_fill(size_t count, size_t width, const uint8_t *value, uint8
     for (size_t k = 0; k < width; k++) *y++ = value[k];
 }
 
-/* Bytes from one place to another; eight at a time where both are aligned. */
-MCC_KERNEL void mcc_move(size_t count, const uint8_t *x, uint8_t *y) {
-  if ((((uintptr_t)x | (uintptr_t)y) & 7) == 0)
-    for (; count >= 8; count -= 8, x += 8, y += 8) *(uint64_t *)y = *(const uint64_t *)x;
-  while (count--) *y++ = *x++;
+/* `count` equal bytes, eight at a time. */
+MCC_KERNEL void mcc_set(size_t count, uint8_t value, uint8_t *y) {
+  while (count && ((uintptr_t)y & 7)) *y++ = value, count--;
+  uint64_t word = 0x0101010101010101u * value;
+  for (; count >= 8; count -= 8, y += 8) *(uint64_t *)y = word;
+  while (count--) *y++ = value;
 }
 
 /* y[o, j, :] = x[o, indices[j], :]; negative indices count from the end. */
