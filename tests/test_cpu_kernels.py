@@ -248,7 +248,7 @@ def in_layout(array: Array, layout: str) -> Array:
     return array if layout == "nchw" else np.ascontiguousarray(np.moveaxis(array, 1, -1))
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(st.lists(convolutions(), min_size=12, max_size=12))
 def test_float_convolutions(drawn: list[dict[str, Any]]) -> None:
     cases = Cases()
@@ -291,7 +291,7 @@ def result_shape(x: Array, w: Array, case: dict[str, Any]) -> tuple[int, ...]:
     return probe.result.tensor.dims
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(st.lists(convolutions(), min_size=12, max_size=12), st.sampled_from(["i1", "u1"]))
 def test_integer_convolutions_with_requantize(drawn: list[dict[str, Any]], dtype: str) -> None:
     cases = Cases()
@@ -330,7 +330,7 @@ def test_integer_convolutions_with_requantize(drawn: list[dict[str, Any]], dtype
     cases.check()
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(st.data())
 def test_matrix_products(data: st.DataObject) -> None:
     cases = Cases()
@@ -360,7 +360,7 @@ def test_matrix_products(data: st.DataObject) -> None:
     cases.check()
 
 
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(st.data())
 def test_pools(data: st.DataObject) -> None:
     cases = Cases()

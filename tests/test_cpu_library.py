@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from cpu_cases import Array
 
-from mcc.backends.cpu import compile_library, emit, library_members, stages
+from mcc.backends.cpu import compile_library, elementwise, emit, library_members, stages
 from mcc.ir import DType, Module, Op, Region, Tensor, UserError, Value, Yield, constant, evaluate
 from mcc.ops import Add, Conv, Gather, Relu, Reshape
 from mcc.passes import run_passes
@@ -189,6 +189,30 @@ def test_unsupported_ops_and_types_are_listed_before_anything_is_built() -> None
     assert "relu (ONNX node /low): no kernels for f16" in text
     assert "known: " in text
     assert "conv" in text
+
+
+def test_a_kernel_can_be_registered_from_outside() -> None:
+    from mcc.backends.cpu.kernels import Expr, Writer
+
+    class Cube(Op, name="test_cpu_cube"):
+        """y = x^3."""
+
+        x: Value
+
+        def infer(self) -> Tensor:
+            return self.x.tensor
+
+    @elementwise(Cube)
+    def cube(op: Cube, writer: Writer, x: Expr) -> Expr:
+        return x * x * x
+
+    region = Region([Tensor(DType.F32, (50,))], ["x"])
+    y = region.append(Cube(region.args[0]).named("y"))
+    region.append(Yield((y.results[0],)))
+    members = library_members(Module("c", region, ["y"]), TARGET)
+    x = np.linspace(-3, 3, 50, dtype="f4")
+    library = Library(members["library.so"], members["library.json"])
+    np.testing.assert_allclose(library.run([x])[0], x**3, rtol=1e-6)
 
 
 def test_a_gather_outside_its_axis_is_the_users_mistake() -> None:

@@ -8,8 +8,17 @@ from mcc.runtime import Target
 
 from ..base import Backend, Stage
 from .compile import compile_library, library_members
+from .registry import elementwise, lower
 
-__all__ = ["BACKEND", "compile_library", "emit", "library_members", "stages"]
+__all__ = [
+    "BACKEND",
+    "compile_library",
+    "elementwise",
+    "emit",
+    "library_members",
+    "lower",
+    "stages",
+]
 
 
 def stages(target: Target) -> tuple[Stage, ...]:
