@@ -32,8 +32,8 @@ def build_library(
     *,
     native: bool,
     progress: Progress | None = None,
-) -> bytes:
-    """The library with the Relax functions `main` and `observe`, which share the kernels.
+) -> tuple[bytes, int]:
+    """The library with the Relax functions `main` and `observe`, and how many kernels they share.
 
     Raises:
         UserError: Where there is no linker.
@@ -50,7 +50,7 @@ def build_library(
     with tempfile.TemporaryDirectory(prefix="mcc-cpu-") as folder:
         path = Path(folder) / "library.so"
         executable.export_library(str(path), fcompile=link_with(command), workspace_dir=folder)
-        return path.read_bytes()
+        return path.read_bytes(), len({kernel.name_hint for kernel in composer.kernels})
 
 
 class _Composer:
@@ -60,9 +60,9 @@ class _Composer:
         self.plan = plan
         self.builder: Any = relax.BlockBuilder()
         self._constants: dict[Slot, Any] = {}
-        self._kernels: list[Any] = []
+        self.kernels: list[Any] = []
         for number, call in enumerate(plan.calls):
-            self._kernels.append(self._kernel(call.name, number))
+            self.kernels.append(self._kernel(call.name, number))
             if progress is not None:
                 progress("kernels", number + 1, len(plan.calls))
 
@@ -78,7 +78,7 @@ class _Composer:
         """A function of the plan's inputs that returns `results`, with the calls that takes."""
         builder, plan = self.builder, self.plan
         needed = set(results)
-        calls = list(zip(plan.calls, self._kernels, strict=True))
+        calls = list(zip(plan.calls, self.kernels, strict=True))
         kept: list[int] = []
         for number in reversed(range(len(calls))):
             if calls[number][0].output in needed:

@@ -39,7 +39,9 @@ def library_members(
     names = _names(module)
     native = not target.host.triple
     outputs = [plan.slots[value] for value in module.outputs]
-    library = build_library(plan, outputs, observed, machine, native=native, progress=progress)
+    library, count = build_library(
+        plan, outputs, observed, machine, native=native, progress=progress
+    )
     table: dict[str, object] = {
         "inputs": [_entry(value, names[value]) for value in module.inputs],
         "outputs": [
@@ -64,7 +66,7 @@ def library_members(
     return {
         "library.so": library,
         "library.json": json.dumps(table, indent=1).encode(),
-        "report.json": report(module, len({call.name for call in plan.calls}), library),
+        "report.json": report(module, count, library),
     }
 
 
