@@ -277,10 +277,12 @@ for act in (lambda: compile_library(None, load_target("cpu")), _runtime):
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_no_temporary_files_of_a_compilation() -> None:
-    before = set(Path(tempfile.gettempdir()).glob("mcc-cpu-*"))
+def test_no_temporary_files_of_a_compilation(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     compile_library(tiny(), TARGET)
-    assert set(Path(tempfile.gettempdir()).glob("mcc-cpu-*")) <= before
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_progress_is_reported() -> None:
