@@ -1,4 +1,4 @@
-"""Emitters: the forms that a compilation can end in, besides the text of a stage and the artifact."""
+"""Emitters: the forms that a compilation can end in, besides a stage's text and the artifact."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Emission:
 
 @dataclass(frozen=True)
 class Emitter:
-    """One such form. A backend lists its own (`Backend.emitters`); `COMMON` serve every target."""
+    """One such form. A backend lists its own (`Backend.emitters`)."""
 
     name: str
     """For `--emit`."""
@@ -39,15 +39,3 @@ class Emitter:
     """Files by suffix, `.c` and `.h`; the first is the one that `-o` names."""
     suffix: str
     """Of the first file."""
-
-
-def _onnx(emission: Emission) -> Mapping[str, bytes]:
-    # Loading onnx takes long, and few compilations end here.
-    from .onnx import export
-
-    return {".onnx": export(emission.module).SerializeToString()}
-
-
-COMMON = (Emitter("onnx", "quantized", _onnx, ".onnx"),)
-
-__all__ = ["COMMON", "Emission", "Emitter"]

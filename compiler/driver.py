@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mcc.backends import COMMON, Emission, Emitter, Stage, backend_named, register_ops
+from mcc.backends import Emission, Emitter, Stage, backend_named, register_ops
 from mcc.ir import (
     Module,
     Progress,
@@ -34,6 +35,7 @@ from mcc.passes import (
 )
 from mcc.runtime import Artifact, Manifest, load_target, module_members
 
+from .export import ONNX
 from .options import Options, options_of
 from .ports import input_ports, output_ports
 from .versions import versions
@@ -138,7 +140,7 @@ class Compilation:
 
     def emitters(self) -> dict[str, Emitter]:
         """What `--emit` offers besides stages and the artifact, by name."""
-        return {emitter.name: emitter for emitter in (*COMMON, *self.backend.emitters)}
+        return {emitter.name: emitter for emitter in (ONNX, *self.backend.emitters)}
 
     def emission(self, source: "Source", emitter: Emitter, stem: str) -> Mapping[str, bytes]:
         """Walk to an emitter's stage and emit: files by suffix, to be called `stem`."""
@@ -155,15 +157,11 @@ class Compilation:
                 reference = parse(printed.text, printed.weights)
                 manifest = self.manifest(module)
             if name == wanted:
-                ports = manifest or self.manifest(module)
-                made = Emission(
-                    module,
-                    reference,
-                    self.target,
-                    self.model or module.name,
-                    stem,
-                    lambda count: example_feeds(ports, self.options.calibrate, count),
+                samples = partial(
+                    example_feeds, manifest or self.manifest(module), self.options.calibrate
                 )
+                title = self.model or module.name
+                made = Emission(module, reference, self.target, title, stem, samples)
                 return emitter.emit(made)
         raise UserError(
             f"--emit {emitter.name} needs stage {wanted!r}, which lies before --from "
@@ -197,7 +195,14 @@ class Compilation:
             return module
         options = self.options
         low, high = options.input_range or (0.0, 1.0)
-        scheme = scheme_for(self.target.extensions, self.target.backend, options.mode)
+        mode = options.mode
+        if not self.target.host.fpu and mode != "portable":
+            mode = "portable"
+            self.notes.append(
+                f"the host of {self.target.name} has no FPU: scales are powers of two "
+                "(mode portable)"
+            )
+        scheme = scheme_for(self.target.extensions, self.target.backend, mode)
         if options.calibrate is None:
             self.notes.append(
                 f"calibrated on synthetic inputs between {low:g} and {high:g}; for accuracy give "

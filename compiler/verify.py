@@ -165,9 +165,11 @@ def compare(name: str, expected: Array, actual: Array) -> TensorCheck:
         differing = int(np.count_nonzero(gap))
     else:
         wide = expected.astype(np.float64)
-        both = np.isnan(wide) & np.isnan(actual.astype(np.float64))
-        gap = np.where(both, 0.0, np.abs(wide - actual.astype(np.float64)))
-        gap = np.where(np.isnan(gap), np.where(wide == actual, 0.0, np.inf), gap)
+        other = actual.astype(np.float64)
+        same = (wide == other) | (np.isnan(wide) & np.isnan(other))
+        with np.errstate(invalid="ignore"):  # inf - inf
+            gap = np.where(same, 0.0, np.abs(wide - other))
+        gap = np.where(np.isnan(gap), np.inf, gap)
         finite = np.abs(wide[np.isfinite(wide)])
         scale = float(finite.max()) if finite.size else 1.0
         differing = int(np.count_nonzero(gap > FLOAT_TOLERANCE * scale))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from mcc.backends.emitters import Emission, Emitter
+from mcc.backends import Emission, Emitter
 from mcc.ir import UserError
 
 VECTORS = 3
