@@ -57,6 +57,8 @@ class Stream:
     buffers: list[Buffer]
     setup: isa.Commands
     commands: isa.Commands
+    unrolled: isa.Commands
+    """What the hardware made of `commands`: the same but for loops."""
     runs: dict[str, Run]
     outputs: dict[str, str]
     """Output buffer to the sha256 of its bytes."""
@@ -123,6 +125,7 @@ def _stream(record: dict[str, Any]) -> Stream:
         ],
         setup=isa.relocate(_commands(record["setup"]), -base),
         commands=isa.relocate(_commands(record["cmds"]), -base),
+        unrolled=isa.relocate(_commands(record.get("unrolled") or record["cmds"]), -base),
         runs={name: _run(run) for name, run in record["runs"].items()},
         outputs={
             output["buf"]: output["sha256"] for output in record["outputs"] if "sha256" in output
@@ -137,8 +140,17 @@ def _commands(rows: list[list[Any]]) -> isa.Commands:
         if row[0] == "fence":
             commands[index] = isa.Fence().encode()
         else:
-            commands[index] = (row[0], int(row[1], 16), int(row[2], 16))
+            commands[index] = (row[0], _operand(row[0], row[1]), _operand(row[0], row[2]))
     return commands
+
+
+def _operand(funct7: int, text: str) -> int:
+    """The recorded operand. The hardware unrollers write "no address" in fewer bits than programs."""
+    value = int(text, 16)
+    computes = (isa.Preload.funct7, isa.ComputePreloaded.funct7, isa.ComputeKept.funct7)
+    if funct7 in computes and value >> 29 & 7 == 7:
+        value |= isa.GARBAGE
+    return value
 
 
 def _run(record: dict[str, Any]) -> Run:

@@ -46,6 +46,14 @@ class Host(_Record):
     """Whether float32 arithmetic is in hardware."""
     cycles_per_command: float = Field(default=7.0, gt=0)
     """Cycles between two commands issued from a compiled loop."""
+    cache_bytes: int = Field(default=16384, gt=0)
+    """Bytes of the instruction cache, and of the data cache."""
+    cache_ways: int = Field(default=4, gt=0)
+    cache_line_bytes: int = Field(default=64, gt=0)
+    l2_hit: int = Field(default=16, ge=0)
+    """Cycles that the host waits for a line from the cache that it shares with the accelerator."""
+    l2_miss: int = Field(default=20, ge=0)
+    """Cycles that it waits for one from DRAM, besides `dma.dram_latency`."""
 
     @field_validator("features", mode="before")
     @classmethod
@@ -95,7 +103,11 @@ class Dma(_Record):
     request_bytes: int = Field(gt=0)
     """Bytes of the largest aligned request."""
     requests_in_flight: int = Field(gt=0)
-    """Read requests that may be outstanding."""
+    """Read requests that the cache works on at once."""
+    loads_in_flight: int = Field(gt=0)
+    """Moves-in whose requests may be outstanding."""
+    tlb_entries: int = Field(gt=0)
+    page_bytes: int = Field(gt=0)
     dram_latency: int = Field(ge=0)
     """Cycles from a request accepted by DRAM to its first data."""
     dram_bytes_per_cycle: float = Field(gt=0)
@@ -104,16 +116,22 @@ class Dma(_Record):
     """Bytes of the cache between DRAM and the accelerator; 0 means none."""
     l2_ways: int = Field(gt=0)
     l2_line_bytes: int = Field(gt=0)
+    l2_refill_cycles: float = Field(ge=0)
+    """Cycles for which a line that comes from DRAM keeps others from being read."""
 
 
 class Queues(_Record):
-    """Entries of the reservation station, by class, and of the queues before it."""
+    """Entries of the reservation station, by class, and of the queues before and behind it."""
 
     load: int = Field(gt=0)
     execute: int = Field(gt=0)
     store: int = Field(gt=0)
     front: int = Field(gt=0)
     """Commands between host and reservation station; the host runs at most this far ahead."""
+    load_issued: int = Field(gt=0)
+    """Commands that a class may have issued and not begun or, of computes, not ended."""
+    execute_issued: int = Field(gt=0)
+    store_issued: int = Field(gt=0)
 
 
 class Timing(_Record):
@@ -123,38 +141,44 @@ class Timing(_Record):
     """From the host's issue of a command to its entry in the reservation station."""
     allocate_to_issue: int = Field(ge=0)
     """From there to its unit, when nothing blocks."""
+    allocate_to_accept: int = Field(ge=0)
+    """From a command's entry in the station to the host's issue of the one `queues.front` later."""
     fence_idle: int = Field(ge=0)
     """A fence with nothing pending."""
     fence_after_done: int = Field(ge=0)
     """From the last load's or compute's completion to the end of a fence."""
     fence_after_store: int = Field(ge=0)
     """From the last store's completion to the end of a fence (write acknowledgement)."""
-    load_latency: int = Field(ge=0)
-    """From a load's issue to its first row, on a cache hit, less one beat."""
-    load_zero_latency: int = Field(ge=0)
-    """The same for a load that fills with the pad byte."""
-    load_miss_latency: int = Field(ge=0)
-    """Added to `dma.dram_latency` when a load misses in the cache."""
-    load_command_gap: float = Field(ge=0)
-    """Least cycles from one load to the next."""
-    load_zero_command_gap: float = Field(ge=0)
-    """Least cycles from a load that fills with the pad byte to the next."""
+    load_send: int = Field(ge=0)
+    """From a load's issue to its first request at the cache."""
+    load_cache: int = Field(ge=0)
+    """From a request to its first data, on a cache hit, less one beat."""
+    load_write: int = Field(ge=0)
+    """From a load's last data to its completion."""
+    load_zero: int = Field(ge=0)
+    """From the issue of a load that fills with the pad byte to its first row."""
+    load_miss: int = Field(ge=0)
+    """Added to `dma.dram_latency` when a request misses in the cache."""
+    load_page: int = Field(ge=0)
+    """A miss in the address translation buffer."""
     load_partial_request: float = Field(ge=0)
     """Added to a request of `dma.request_bytes` of which not all bytes are wanted."""
     load_accumulate_row: float = Field(ge=0)
-    """Per row of an int8 load that accumulates."""
-    compute_kept_latency: int = Field(ge=0)
-    """From issue to completion of a compute with kept weights, less its rows."""
-    compute_new_latency: int = Field(ge=0)
-    """From issue to completion of a compute with new weights."""
-    compute_write_latency: int = Field(ge=0)
+    """Least cycles per row of an int8 load that accumulates."""
+    compute_start: int = Field(ge=0)
+    """From a compute's or preload's issue to its first row read."""
+    compute_write: int = Field(ge=0)
     """From a compute's completion to its results in the accumulator."""
-    compute_minimum: float = Field(ge=0)
-    """Least cycles from one compute to the next."""
+    compute_least_rows: int = Field(ge=0)
+    """Rows that a preload of no weights, or a compute of fewer, takes."""
+    computes_in_flight: int = Field(gt=0)
+    """Computes in the array between their first row and their results."""
+    compute_window: int = Field(ge=0)
+    """How long before its results are in the accumulator a compute makes place for another."""
     transpose: int = Field(ge=0)
-    """Added by transposed weights."""
-    store_latency: int = Field(ge=0)
-    """From a store's issue to its completion, less its rows' cost."""
+    """Added to the results' latency by transposed weights."""
+    config_ex: int = Field(ge=1)
+    """Of a config_ex, once all earlier results are in the accumulator."""
     store_row: tuple[float, ...] = Field(min_length=4, max_length=4)
     """Per row of up to 16, 32, 48 and 64 bytes."""
     store_unaligned_row: float = Field(ge=0)
@@ -167,10 +191,12 @@ class Timing(_Record):
     """Length of the scaling pipe before the first such row."""
     store_miss_line: float = Field(ge=0)
     """Per partly written cache line that is fetched from DRAM first."""
-    store_delays_load_row: float = Field(ge=0)
-    """Added to a load that runs at the same time, per row stored."""
+    store_beat: float = Field(ge=0)
+    """Of the path to the cache, per beat of a store's row; in between, loads' requests pass."""
+    store_send: int = Field(ge=0)
+    """From a store's issue to its first row on that path."""
     store_starved_factor: float = Field(ge=1)
-    """How much slower a store reads the accumulator bank that computes write."""
+    """How much slower a store reads the accumulator bank in which computes accumulate."""
     extension_latency: int = Field(ge=0)
     """Added to a move-out's latency by per_channel, zero_point and lut."""
 

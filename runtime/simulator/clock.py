@@ -1,24 +1,59 @@
-"""The state of the cycle model, its numbers, and how its kernels read and mark it."""
+"""The state of the cycle model, and its numbers.
+
+Times are whole cycles from the model's start. A command stands in the reservation station from its
+allocation to its completion; each entry of the station is one row of `Clock.entries`.
+"""
 
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from .jit import kernel
+LOAD, EXECUTE, STORE = 0, 1, 2
+"""Classes of commands. Each has entries in the station, a queue, and a unit that serves it."""
 
-HOST, ALLOCATED, LOAD_ISSUED, EX_ISSUED, STORE_ISSUED = 0, 1, 2, 3, 4
-LOAD_DONE, ARRAY_DONE, RESULTS_DONE, STORE_DONE, DRAINED = 5, 6, 7, 8, 9
-STORE_START, STORE_BANK, STORE_ROWS_PENDING, TABLES_DONE = 10, 11, 12, 13
-PRELOAD_SLOT, PRELOAD_INDEX = 14, 15
-PRELOAD_ROW, PRELOAD_ROWS, TARGET, TARGET_ROWS, RANDOM, FRONT_AT = 16, 17, 18, 19, 20, 21
-LOAD_BUSY, ARRAY_BUSY, STORE_BUSY, RECENT_AT, RECENT_LOAD_AT = 22, 23, 24, 25, 26
-WORDS = 27
+NEVER = 1 << 60
+
+VALID, KIND, DONE, DEPENDS, READY, INDEX = 0, 1, 2, 3, 4, 5
+"""Columns of `Clock.entries`: what every command has."""
+FIRST_0, END_0, WRITES_0, FIRST_1, END_1, WRITES_1 = 6, 7, 8, 9, 10, 11
+"""Two ranges of local rows that it touches."""
+DRAM, STRIDE, ROWS, BYTES, LOCAL_ROWS, BANK, NEW, ACCUMULATES = 12, 13, 14, 15, 16, 17, 18, 19
+"""What its unit needs."""
+OUTSTANDING, LAST_DATA, TO_SCRATCHPAD = 20, 21, 22
+FIELDS = 23
+
+K_CONFIG, K_LOAD, K_ZERO, K_TABLE = 0, 1, 2, 3
+K_PRELOAD, K_COMPUTE, K_CONFIG_EX, K_STORE = 4, 5, 6, 7
+"""Kinds of commands."""
+
+UNIT, ISSUE, TAIL, FREE_AT, ISSUE_AT, SPACE_AT, COUNT = 0, 1, 2, 3, 4, 5, 6
+"""Columns of `Clock.classes`.
+
+Positions in the class's queue of the next command for its unit, for issue, and of the next
+allocated; when an entry got free, when the next may issue, when its queue got space; entries used.
+"""
+Q_ENTRY, Q_KIND, Q_ISSUED = 0, 1, 2
+"""Columns of `Clock.queues`."""
+RING = 64
+
+NOW, ACCEPTED, ALLOCATED, COMMANDS, LAST_DONE, LAST_STORE_DONE, RANDOM = 0, 1, 2, 3, 4, 5, 6
+READER_FREE, SLOT_AT, IN_FLIGHT, LOOP_ENTRY, LOOP_ORIGIN, LOOP_ADDRESS, LOOP_BYTES = range(7, 14)
+ZERO_FREE, PAGE_AT, INTERVAL_AT, WRITE_AT, MESH_AT = 14, 15, 16, 17, 18
+ARRAY_END, ARRAY_START, ARRAY_WORK, BANK_A, BANK_B, ARRAY_POPS = 19, 20, 21, 22, 23, 24
+RESULTS_DONE, DESTINATION, ARRAY_FREE = 25, 26, 27
+STORE_END, STORE_ENTRY, STORE_FREE = 28, 29, 31
+CODE_AT, STORE_GAP, GAPS_START, GAPS_END, ROWS_START, ROWS_END = 32, 33, 34, 35, 36, 37
+WORDS = 38
+"""Places in `Clock.words`."""
+
+DATA_FREE, DRAM_FREE, STORE_LEFT, STORE_REACHED, LOAD_BUSY, ARRAY_BUSY, STORE_BUSY = range(7)
+LOOP_SERVICE, STORE_COST = 7, 8
+REALS = 9
+"""Places in `Clock.reals`."""
 
 RECENT = 8
-"""Computes and loads whose overlap with others is kept track of."""
-
-LOAD, EXECUTE, STORE = 0, 1, 2
+"""Loads and results whose writing of rows is kept track of."""
 
 STORE_CONFIG, EXECUTE_CONFIG, POOL_CONFIG, CONFIGS = 3, 4, 5, 6
 """Places in `Clock.config`, after the three load states."""
@@ -32,125 +67,85 @@ class Numbers(NamedTuple):
     accumulator_bank_rows: int
     beat_bytes: int
     request_bytes: int
-    dram_latency: float
-    line_cycles: float
     line_bytes: int
-    accept_to_allocate: float
-    allocate_to_issue: float
-    fence_idle: float
-    fence_after_done: float
-    fence_after_store: float
-    load_latency: float
-    load_zero_latency: float
-    load_miss_latency: float
-    load_command_gap: float
-    load_zero_command_gap: float
+    line_cycles: float
+    dram_latency: int
+    page_bytes: int
+    loads_in_flight: int
+    refill: float
+    load_entries: int
+    execute_entries: int
+    store_entries: int
+    load_queue: int
+    execute_queue: int
+    store_queue: int
+    front: int
+    host_line_bytes: int
+    host_hit: int
+    host_miss: int
+    accept_to_allocate: int
+    allocate_to_issue: int
+    allocate_to_accept: int
+    fence_idle: int
+    fence_after_done: int
+    fence_after_store: int
+    load_send: int
+    load_cache: int
+    load_write: int
+    load_zero: int
+    load_miss: int
+    load_page: int
     load_partial_request: float
     load_accumulate_row: float
-    compute_kept_latency: float
-    compute_new_latency: float
-    compute_write_latency: float
-    compute_minimum: float
-    transpose: float
-    store_latency: float
+    compute_start: int
+    compute_write: int
+    compute_least_rows: int
+    computes_in_flight: int
+    compute_window: int
+    transpose: int
+    config_ex: int
     store_unaligned_row: float
     store_pool_element: float
     store_scratchpad_row: float
-    store_scratchpad_latency: float
+    store_scratchpad_latency: int
     store_miss_line: float
-    store_delays_load_row: float
+    store_beat: float
+    store_send: int
     store_starved_factor: float
-    extension_latency: float
+    extension_latency: int
 
 
 class Clock(NamedTuple):
     """The model's state, which persists between runs."""
 
-    words: npt.NDArray[np.float64]
-    load_entries: npt.NDArray[np.float64]
-    """When each entry of the reservation station is free again."""
-    execute_entries: npt.NDArray[np.float64]
-    store_entries: npt.NDArray[np.float64]
-    front: npt.NDArray[np.float64]
-    """When the last commands left the front queues."""
-    store_row: npt.NDArray[np.float64]
-    scratchpad: npt.NDArray[np.float64]
-    """For each row, when the last load, execute and store that touched it is done.
-
-    Shape (3, rows).
-    """
-    accumulator: npt.NDArray[np.float64]
-    computes: npt.NDArray[np.float64]
-    """The last computes.
-
-    Start, end, bank of A, bank of B (or -1), start and end of writing, bank of C; (RECENT, 7).
-    """
-    loads: npt.NDArray[np.float64]
-    """The last loads into the scratchpad.
-
-    Start and end of writing, bank, rows; shape (RECENT, 4).
-    """
+    words: npt.NDArray[np.int64]
+    reals: npt.NDArray[np.float64]
+    entries: npt.NDArray[np.int64]
+    """The reservation station: load, execute, then store entries; shape (entries, FIELDS)."""
+    classes: npt.NDArray[np.int64]
+    queues: npt.NDArray[np.int64]
+    """Per class the commands from allocation to their unit; shape (3, RING, 3)."""
+    front: npt.NDArray[np.int64]
+    """When the last commands were allocated."""
+    costs: npt.NDArray[np.float64]
+    """Per entry, the cycles of a store or of a row of a load."""
+    slots: npt.NDArray[np.int64]
+    """When each of the cache's request slots is free again."""
+    intervals: npt.NDArray[np.int64]
+    """The last loads into the scratchpad: start and end of writing, bank, rows."""
+    writes: npt.NDArray[np.int64]
+    """The last accumulating results: start and end of writing, bank."""
+    mesh: npt.NDArray[np.int64]
+    """When the last computes' results were done."""
+    pages: npt.NDArray[np.int64]
+    """Pages that the DMA's translation buffer holds."""
     cache: npt.NDArray[np.int64]
-    """Line numbers held by the cache, shape (sets, ways); -1 is empty."""
+    """Lines held by the cache before DRAM, shape (sets, ways); -1 is empty."""
+    host_code: npt.NDArray[np.int64]
+    """Lines held by the host's instruction cache."""
+    host_data: npt.NDArray[np.int64]
+    store_row: npt.NDArray[np.float64]
     config: npt.NDArray[np.void]
     """Operand records: three ConfigLoads, ConfigStore, ConfigExecute, ConfigPool."""
     extended: npt.NDArray[np.int64]
     """Whether scales, zero point, table are on."""
-
-
-@kernel
-def take_entry(entries: npt.NDArray[np.float64]) -> int:
-    """The entry that is free first."""
-    best = 0
-    for i in range(1, entries.size):
-        if entries[i] < entries[best]:
-            best = i
-    return best
-
-
-@kernel
-def wait(rows: npt.NDArray[np.float64], kind: int, first: int, count: int) -> float:
-    """When the other two classes are done with these rows."""
-    latest = 0.0
-    for row in range(first, min(first + count, rows.shape[1])):
-        for other in range(3):
-            if other != kind:
-                latest = max(latest, rows[other, row])
-    return latest
-
-
-@kernel
-def mark(rows: npt.NDArray[np.float64], kind: int, first: int, count: int, done: float) -> None:
-    for row in range(first, min(first + count, rows.shape[1])):
-        rows[kind, row] = max(rows[kind, row], done)
-
-
-@kernel
-def misses(k: Clock, start: int, size: int, line_bytes: int) -> int:
-    """How many lines of these bytes the cache lacks.
-
-    They are brought in, each in place of a random one.
-    """
-    if k.cache.size == 0:
-        return (start + size - 1) // line_bytes - start // line_bytes + 1
-    missing = 0
-    for line in range(start // line_bytes, (start + size - 1) // line_bytes + 1):
-        place = line % k.cache.shape[0]
-        found = False
-        for way in range(k.cache.shape[1]):
-            found |= k.cache[place, way] == line
-        if not found:
-            missing += 1
-            # Marsaglia's 32-bit xorshift; a float holds 32 bits exactly.
-            bits = int(k.words[RANDOM])
-            bits ^= (bits << 13) & 0xFFFFFFFF
-            bits ^= bits >> 17
-            bits ^= (bits << 5) & 0xFFFFFFFF
-            k.words[RANDOM] = bits
-            k.cache[place, (bits >> 8) % k.cache.shape[1]] = line
-    return missing
-
-
-@kernel
-def overlap(start: float, end: float, other_start: float, other_end: float) -> float:
-    return max(0.0, min(end, other_end) - max(start, other_start))

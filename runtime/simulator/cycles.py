@@ -8,18 +8,23 @@ import numpy.typing as npt
 
 from .. import isa
 from .clock import (
+    ACCEPTED,
     ARRAY_BUSY,
+    ARRAY_END,
     CONFIGS,
-    HOST,
+    FIELDS,
+    INDEX,
+    LAST_DONE,
     LOAD_BUSY,
-    LOAD_DONE,
-    PRELOAD_INDEX,
-    PRELOAD_SLOT,
+    LOOP_ENTRY,
+    NEVER,
+    NOW,
     RANDOM,
+    REALS,
     RECENT,
-    RESULTS_DONE,
+    RING,
     STORE_BUSY,
-    STORE_DONE,
+    STORE_END,
     WORDS,
     Clock,
     Numbers,
@@ -28,7 +33,7 @@ from .events import advance
 from .operands import CODES, OPERANDS, Operands, decode_operands
 
 if TYPE_CHECKING:
-    from ..target import Accelerator, Target
+    from ..target import Target
 
 
 @dataclass(frozen=True)
@@ -53,78 +58,143 @@ class CycleModel:
     State persists between runs, so that a program can be timed in parts.
 
     The cache between DRAM and the accelerator starts empty. `gap` is the host's cycles from one
-    command to the next; by default the target's `cycles_per_command`.
+    command to the next; by default the target's `cycles_per_command`. `seed` chooses which lines
+    the caches replace.
     """
 
-    def __init__(self, target: "Target", *, gap: float | None = None) -> None:
+    def __init__(self, target: "Target", *, gap: float | None = None, seed: int = 0) -> None:
         self._gap = target.host.cycles_per_command if gap is None else gap
-        self._numbers = _numbers(target.machine)
-        self._clock = _new_clock(target.machine)
+        self._numbers = _numbers(target)
+        self._clock = _new_clock(target, seed)
+        self._end = 0
+        self._busy = np.zeros(3)
 
     @property
-    def now(self) -> float:
+    def now(self) -> int:
         """The cycle in which everything so far is done."""
-        words = self._clock.words
-        return float(max(words[HOST], words[LOAD_DONE], words[RESULTS_DONE], words[STORE_DONE]))
+        return self._end
 
-    def forget_cache(self) -> None:
-        """Empties the cache between DRAM and the accelerator."""
-        self._clock.cache[:] = -1
+    def forget_cache(self, start: int = 0, stop: int | None = None) -> None:
+        """Empties the cache between DRAM and the accelerator, of the bytes `start` to `stop`."""
+        cache, line = self._clock.cache, self._numbers.line_bytes
+        last = NEVER if stop is None else stop
+        cache[(cache >= start // line) & (cache * line < last)] = -1
 
-    def run(self, commands: isa.Commands, gaps: npt.NDArray[np.float64] | None = None) -> Cycles:
-        """Times `commands`, legal ones. `gaps` overrides the host's cycles before each command."""
-        return self.run_decoded(decode_operands(commands), gaps)
+    def run(
+        self,
+        commands: isa.Commands,
+        gaps: npt.NDArray[np.float64] | None = None,
+        *,
+        earliest: npt.NDArray[np.int64] | None = None,
+        code: npt.NDArray[np.int64] | None = None,
+    ) -> Cycles:
+        """Times `commands`, legal ones.
 
-    def run_decoded(self, program: Operands, gaps: npt.NDArray[np.float64] | None = None) -> Cycles:
+        `gaps` overrides the host's cycles before each command. `earliest` gives for each command a
+        cycle before which it does not come. `code`, of shape (n, 3), places the host's program:
+        for each command the address of its code, the code's bytes, and the address of its operands
+        (-1 for neither); fetching them through the host's caches then takes time too.
+        """
+        return self.run_decoded(decode_operands(commands), gaps, earliest=earliest, code=code)
+
+    def run_decoded(
+        self,
+        program: Operands,
+        gaps: npt.NDArray[np.float64] | None = None,
+        *,
+        earliest: npt.NDArray[np.int64] | None = None,
+        code: npt.NDArray[np.int64] | None = None,
+    ) -> Cycles:
         """The same for a program that is decoded already."""
-        words = self._clock.words
-        start = self.now
-        busy = words[[LOAD_BUSY, ARRAY_BUSY, STORE_BUSY]].copy()
-        times = np.zeros((len(program), 4))
-        words[PRELOAD_INDEX] = -1  # a preload of an earlier run is not in `times`
+        clock, count = self._clock, len(program)
+        start = self._end
+        times = np.zeros((count, 4))
         if gaps is None:
-            gaps = np.full(len(program), self._gap)
-        advance(CODES, program, gaps, self._clock, self._numbers, times)
-        load, array, store = words[[LOAD_BUSY, ARRAY_BUSY, STORE_BUSY]] - busy
-        return Cycles(round(self.now - start), round(load), round(array), round(store), times)
+            # Whole cycles whose mean is the gap.
+            steps = np.arange(count + 1, dtype=np.float64) * self._gap
+            gaps = np.diff(np.floor(steps))
+        if earliest is None:
+            earliest = np.zeros(count, np.int64)
+        if code is None:
+            code = np.full((count, 3), -1, np.int64)
+        clock.entries[:, INDEX] = -1  # commands of an earlier run are not in `times`
+        whole = np.asarray(gaps, np.int64)
+        advance(CODES, program, whole, earliest, code, clock, self._numbers, times)
+        # What is still under way ends on a copy, so that the next run goes on from here.
+        rest = Clock(*(array.copy() for array in clock))
+        nothing = np.zeros(0, np.int64)
+        advance(CODES, program[:0], nothing, nothing, code[:0], rest, self._numbers, times)
+        self._end = max(start, int(max(rest.words[LAST_DONE], rest.words[ACCEPTED])))
+        busy = rest.reals[[LOAD_BUSY, ARRAY_BUSY, STORE_BUSY]]
+        load, array, store = busy - self._busy
+        self._busy = busy
+        return Cycles(self._end - start, round(load), round(array), round(store), times)
 
 
-def _numbers(machine: "Accelerator") -> Numbers:
-    timing, dma = machine.timing, machine.dma
-    named = timing.model_dump(exclude={"store_row"})
+def _numbers(target: "Target") -> Numbers:
+    machine = target.machine
+    timing, dma, queues, host = machine.timing, machine.dma, machine.queues, target.host
+    named: dict[str, float] = timing.model_dump(exclude={"store_row"})
     return Numbers(
         dim=machine.dim,
         scratchpad_bank_rows=machine.scratchpad.rows,
         accumulator_bank_rows=machine.accumulator.rows,
         beat_bytes=dma.beat_bytes,
         request_bytes=dma.request_bytes,
-        dram_latency=float(dma.dram_latency),
-        line_cycles=dma.l2_line_bytes / dma.dram_bytes_per_cycle,
         line_bytes=dma.l2_line_bytes,
-        **{name: float(value) for name, value in named.items()},
+        line_cycles=dma.l2_line_bytes / dma.dram_bytes_per_cycle,
+        dram_latency=dma.dram_latency,
+        page_bytes=dma.page_bytes,
+        loads_in_flight=dma.loads_in_flight,
+        refill=dma.l2_refill_cycles,
+        load_entries=queues.load,
+        execute_entries=queues.execute,
+        store_entries=queues.store,
+        load_queue=queues.load_issued,
+        execute_queue=queues.execute_issued,
+        store_queue=queues.store_issued,
+        front=queues.front,
+        host_line_bytes=host.cache_line_bytes,
+        host_hit=host.l2_hit,
+        host_miss=host.l2_miss + dma.dram_latency,
+        **{name: _plain(value) for name, value in named.items()},
     )
 
 
-def _new_clock(machine: "Accelerator") -> Clock:
+def _plain(value: float) -> float:
+    return value
+
+
+def _new_clock(target: "Target", seed: int) -> Clock:
+    machine, host = target.machine, target.host
     dma, queues = machine.dma, machine.queues
     sets = dma.l2_bytes // (dma.l2_ways * dma.l2_line_bytes)
+    host_sets = host.cache_bytes // (host.cache_ways * host.cache_line_bytes)
+    entries = queues.load + queues.execute + queues.store
     clock = Clock(
-        words=np.zeros(WORDS),
-        load_entries=np.zeros(queues.load),
-        execute_entries=np.zeros(queues.execute),
-        store_entries=np.zeros(queues.store),
-        front=np.zeros(queues.front),
-        store_row=np.array(machine.timing.store_row),
-        scratchpad=np.zeros((3, machine.scratchpad.total_rows)),
-        accumulator=np.zeros((3, machine.accumulator.total_rows)),
-        computes=np.full((RECENT, 7), -1.0),
-        loads=np.full((RECENT, 4), -1.0),
+        words=np.zeros(WORDS, np.int64),
+        reals=np.zeros(REALS),
+        entries=np.zeros((entries, FIELDS), np.int64),
+        classes=np.zeros((3, 7), np.int64),
+        queues=np.zeros((3, RING, 3), np.int64),
+        front=np.full(queues.front, -NEVER, np.int64),
+        costs=np.zeros(entries),
+        slots=np.zeros(dma.requests_in_flight, np.int64),
+        intervals=np.full((RECENT, 4), -1, np.int64),
+        writes=np.full((RECENT, 3), -1, np.int64),
+        mesh=np.zeros(machine.timing.computes_in_flight, np.int64),
+        pages=np.full(dma.tlb_entries, -1, np.int64),
         cache=np.full((sets, dma.l2_ways), -1, np.int64),
+        host_code=np.full((host_sets, host.cache_ways), -1, np.int64),
+        host_data=np.full((host_sets, host.cache_ways), -1, np.int64),
+        store_row=np.array(machine.timing.store_row),
         config=np.zeros(CONFIGS, OPERANDS),
         extended=np.zeros(3, np.int64),
     )
-    clock.words[[PRELOAD_SLOT, PRELOAD_INDEX]] = -1
-    clock.words[RANDOM] = 2463534242  # any number but 0
+    clock.words[[ARRAY_END, STORE_END]] = NEVER
+    clock.words[LOOP_ENTRY] = -1
+    clock.words[NOW] = 0
+    clock.words[RANDOM] = 2463534242 + 7919 * seed  # any number but 0
     for place, instruction in enumerate(
         [
             *(isa.ConfigLoad(state=state) for state in range(3)),

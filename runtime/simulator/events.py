@@ -1,178 +1,274 @@
-"""Jitted event model of an accelerator in time: when each command is accepted, issued and done.
+"""Jitted event loop of the cycle model.
 
-Rules, from the public sources of Gemmini and from recorded runs: one command at a time enters a
-reservation station in program order and waits there for an entry of its class (load, execute,
-store); each class issues in order; a command waits for those of other classes that touch the same
-local rows; a class's unit works as a pipe whose next result comes its cost after the last. Times
-are cycles from the model's start, as floats because some costs are averages.
+Commands come from the host in program order, pass a queue, get an entry of the reservation station,
+are issued to their class's unit, and are done. The loop goes from one cycle in which something
+happens to the next, so that units meet in time as they do in hardware: rows that a load writes
+delay a compute, results starve a store, a request overtakes another.
 """
 
 import numpy as np
 import numpy.typing as npt
 
+from .cache import host_stall
 from .clock import (
+    ACCEPTED,
     ALLOCATED,
-    DRAINED,
-    EX_ISSUED,
+    CODE_AT,
+    COMMANDS,
+    COUNT,
+    DEPENDS,
+    DONE,
     EXECUTE,
-    EXECUTE_CONFIG,
-    FRONT_AT,
-    HOST,
-    LOAD_DONE,
-    LOAD_ISSUED,
-    POOL_CONFIG,
-    PRELOAD_INDEX,
-    PRELOAD_ROW,
-    PRELOAD_ROWS,
-    PRELOAD_SLOT,
-    RESULTS_DONE,
+    FREE_AT,
+    IN_FLIGHT,
+    INDEX,
+    ISSUE,
+    ISSUE_AT,
+    K_CONFIG,
+    LAST_DONE,
+    LAST_STORE_DONE,
+    LOAD,
+    NEVER,
+    NOW,
+    Q_ENTRY,
+    Q_ISSUED,
+    Q_KIND,
+    READER_FREE,
+    READY,
+    RING,
+    SLOT_AT,
+    SPACE_AT,
     STORE,
-    STORE_CONFIG,
-    STORE_DONE,
-    STORE_ISSUED,
-    TARGET,
-    TARGET_ROWS,
+    STORE_END,
+    STORE_FREE,
+    TAIL,
+    UNIT,
+    VALID,
     Clock,
     Numbers,
-    mark,
-    take_entry,
-    wait,
 )
 from .jit import kernel
 from .operands import Codes, Operands
-from .units import compute, load, read_span, store, store_cost, table_load
+from .reader import parked_at, release, send
+from .sequencer import array_at, array_step, delay_array
+from .station import allocate, class_of, complete, size_of
+from .writer import begin_store, end_store
 
-_GARBAGE = 0xFFFFFFFF
-_ROW_MASK = (1 << 26) - 1
-_NEVER = 1e300
+
+@kernel
+def _issue_at(k: Clock, n: Numbers, group: int) -> int:
+    """When the class's next command issues, as far as is known."""
+    c = k.classes[group]
+    if c[ISSUE] == c[TAIL]:
+        return NEVER
+    queue = n.load_queue
+    if group != LOAD:
+        queue = n.execute_queue if group == EXECUTE else n.store_queue
+    if c[ISSUE] - c[UNIT] >= queue:
+        return NEVER
+    e = k.entries[k.queues[group, c[ISSUE] % RING, Q_ENTRY]]
+    if e[DEPENDS]:
+        return NEVER
+    return int(max(e[READY], c[ISSUE_AT], c[SPACE_AT]))
+
+
+@kernel
+def _issue(k: Clock, group: int, now: int, times: npt.NDArray[np.float64]) -> None:
+    c = k.classes[group]
+    q = k.queues[group, c[ISSUE] % RING]
+    q[Q_ISSUED] = now
+    e = k.entries[q[Q_ENTRY]]
+    if e[INDEX] >= 0:
+        times[e[INDEX], 2] = now
+    if q[Q_KIND] == K_CONFIG:
+        e[DONE] = now
+    c[ISSUE] += 1
+    c[ISSUE_AT] = now + 1
+
+
+@kernel
+def _reader_at(k: Clock, n: Numbers) -> int:
+    """When the load at the head of the queue is taken up."""
+    c = k.classes[LOAD]
+    if c[UNIT] == c[ISSUE]:
+        return NEVER
+    q = k.queues[LOAD, c[UNIT] % RING]
+    start = max(q[Q_ISSUED], k.words[READER_FREE] - n.load_send)
+    if q[Q_KIND] == K_CONFIG:
+        return int(start)
+    if k.words[IN_FLIGHT] >= n.loads_in_flight:
+        return NEVER
+    return int(max(start, k.words[SLOT_AT]))
+
+
+@kernel
+def _reader_step(k: Clock, n: Numbers, now: int) -> None:
+    w, c = k.words, k.classes[LOAD]
+    q = k.queues[LOAD, c[UNIT] % RING]
+    if c[ISSUE] - c[UNIT] >= n.load_queue:
+        c[SPACE_AT] = now + 1
+    c[UNIT] += 1
+    if q[Q_KIND] == K_CONFIG:
+        w[READER_FREE] = max(w[READER_FREE], now + n.load_send) + 1
+        return
+    send(k, n, q[Q_ENTRY], now)
+    delay_array(k, n)
+
+
+@kernel
+def _writer_at(k: Clock, n: Numbers) -> int:
+    c = k.classes[STORE]
+    if k.words[STORE_END] != NEVER:
+        return int(k.words[STORE_END])
+    if c[UNIT] == c[ISSUE]:
+        return NEVER
+    return int(max(k.queues[STORE, c[UNIT] % RING, Q_ISSUED], k.words[STORE_FREE]))
+
+
+@kernel
+def _writer_step(k: Clock, n: Numbers, now: int) -> None:
+    c = k.classes[STORE]
+    if k.words[STORE_END] == NEVER:
+        q = k.queues[STORE, c[UNIT] % RING]
+        if q[Q_KIND] != K_CONFIG:
+            begin_store(k, n, q[Q_ENTRY], now)
+            return
+    else:
+        end_store(k, n, now)
+    if c[ISSUE] - c[UNIT] >= n.store_queue:
+        c[SPACE_AT] = now - 1
+    c[UNIT] += 1
+
+
+@kernel
+def _accepted(
+    k: Clock,
+    n: Numbers,
+    gap: int,
+    earliest: int,
+    code: int,
+    code_bytes: int,
+    table: int,
+) -> int:
+    """When the host's next command gets into the front queue."""
+    w = k.words
+    if code >= 0:
+        line = n.host_line_bytes
+        for address in range(code // line, (code + code_bytes - 1) // line + 1):
+            if address != w[CODE_AT]:
+                w[CODE_AT] = address
+                gap += host_stall(k, k.host_code, address * line, line, n.host_hit, n.host_miss)
+    if table >= 0:
+        gap += host_stall(k, k.host_data, table, n.host_line_bytes, n.host_hit, n.host_miss)
+    room = k.front[w[COMMANDS] % k.front.size] + n.allocate_to_accept
+    return int(max(w[ACCEPTED] + gap, earliest, room))
 
 
 @kernel
 def advance(
     codes: Codes,
     program: Operands,
-    gaps: npt.NDArray[np.float64],
+    gaps: npt.NDArray[np.int64],
+    earliest: npt.NDArray[np.int64],
+    host: npt.NDArray[np.int64],
     k: Clock,
     n: Numbers,
     times: npt.NDArray[np.float64],
 ) -> None:
-    """Runs the model over `program`. `gaps[i]` is what the host needs before command i.
+    """Runs the model over `program`, up to the last command's allocation.
 
-    `times[i]` becomes (accepted, allocated, issued, done).
+    An empty program runs it until all is done. `gaps[i]` is what the host needs before command i,
+    `earliest[i]` the first cycle in which it may come; `host[i]` is where its code lies, the code's
+    bytes, and where its operands lie, or -1. `times[i]` becomes (accepted, allocated, issued,
+    done).
     """
     w = k.words
-    for i in range(program.size):
-        op = program[i]
-        code = op.operation
-        if code == codes.fence:
-            asked = w[HOST] + gaps[i]
-            finished = max(w[LOAD_DONE], w[RESULTS_DONE], w[ALLOCATED])
-            w[HOST] = max(
-                asked + n.fence_idle,
-                finished + n.fence_after_done,
-                w[STORE_DONE] + n.fence_after_store,
-            )
-            times[i] = asked, asked, asked, w[HOST]
-            continue
-        at = int(w[FRONT_AT])
-        accepted = max(w[HOST] + gaps[i], k.front[at])
-        w[HOST] = accepted
-        is_execute = (
-            code == codes.preload
-            or code == codes.compute_new
-            or code == codes.compute_kept
-            or code == codes.config_ex
-        )
-        is_load = (
-            code == codes.mvin
-            or code == codes.mvin2
-            or code == codes.mvin3
-            or code == codes.config_ld
-            or code == codes.config_pad
-            or code == codes.load_scales
-            or code == codes.load_table
-        )
-        entries = k.store_entries
-        last = STORE_ISSUED
-        if is_execute:
-            entries, last = k.execute_entries, EX_ISSUED
-        elif is_load:
-            entries, last = k.load_entries, LOAD_ISSUED
-        slot = take_entry(entries)
-        allocated = max(max(accepted + n.accept_to_allocate, w[ALLOCATED] + 1.0), entries[slot])
-        w[ALLOCATED] = allocated
-        k.front[at] = allocated
-        w[FRONT_AT] = (at + 1) % k.front.size
-        ready = max(allocated + n.allocate_to_issue, w[last] + 1.0)
-        issue, done = ready, ready
-        if code == codes.mvin or code == codes.mvin2 or code == codes.mvin3:
-            # Variables, not literals: numba compiles a callee anew for each literal argument.
-            state = 0
-            if code != codes.mvin:
-                state = 1 if code == codes.mvin2 else 2
-            issue, done = load(k, n, op, state, ready)
-        elif code == codes.preload:
-            w[PRELOAD_ROW], w[PRELOAD_ROWS] = op.preload_local, op.preload_rows
-            w[TARGET], w[TARGET_ROWS] = op.preload_destination, op.preload_destination_rows
-            if op.preload_local != _GARBAGE:
-                rows = wait(k.scratchpad, EXECUTE, op.preload_local & _ROW_MASK, op.preload_rows)
-                issue = max(issue, rows)
-            if op.preload_destination != _GARBAGE:
-                place = op.preload_destination & _ROW_MASK
-                step = k.config[EXECUTE_CONFIG].config_ex_c_stride
-                height = (op.preload_destination_rows - 1) * step + 1
-                issue = max(issue, wait(k.accumulator, EXECUTE, place, height))
-            done = _NEVER
-            w[PRELOAD_SLOT], w[PRELOAD_INDEX] = slot, i
-        elif code == codes.compute_new or code == codes.compute_kept:
-            is_new = code == codes.compute_new
-            issue, done = compute(k, n, is_new, op.compute_local, op.compute_rows, ready)
-            if w[PRELOAD_SLOT] >= 0.0:
-                entries[int(w[PRELOAD_SLOT])] = w[RESULTS_DONE]
-                if w[PRELOAD_INDEX] >= 0.0:
-                    times[int(w[PRELOAD_INDEX]), 3] = w[RESULTS_DONE]
-                w[PRELOAD_SLOT] = -1.0
-        elif code == codes.config_ex:
-            k.config[EXECUTE_CONFIG] = op
-            done = max(issue + 2.0, w[RESULTS_DONE])
-            w[DRAINED] = done
-        elif code == codes.mvout or code == codes.mvout_spad:
-            to_dram = code == codes.mvout
-            source, cols, rows = op.mvout_local, op.mvout_cols, op.mvout_rows
-            target, height = op.mvout_dram, 0
-            if not to_dram:
-                source, cols, rows = op.mvout_spad_local, op.mvout_spad_cols, op.mvout_spad_rows
-                target = op.mvout_spad_destination & _ROW_MASK
-            cost, stored = store_cost(k, n, cols, rows, target, to_dram)
-            span = read_span(k, n, cols, rows)
-            if not to_dram:
-                blocks = (cols + n.dim - 1) // n.dim
-                height = (
-                    max(stored - 1, 0) * op.mvout_spad_row_stride
-                    + (blocks - 1) * op.mvout_spad_block_stride
-                    + 1
+    i = 0
+    pending = False
+    group = 0
+    while True:
+        next_alloc = NEVER
+        if i < program.size:
+            code = program[i].operation
+            if not pending:
+                pending = True
+                w[ACCEPTED] = _accepted(
+                    k, n, gaps[i], earliest[i], host[i, 0], host[i, 1], host[i, 2]
                 )
-                ready = max(ready, wait(k.scratchpad, STORE, target, height))
-                stored = 0
-            issue, done = store(k, n, source, span, cost, stored, ready)
-            mark(k.scratchpad, STORE, target, height, done)
-        elif code == codes.load_scales or code == codes.load_table:
-            start, size = op.load_table_dram, 256
-            if code == codes.load_scales:
-                start, size = op.load_scales_dram, 4 * op.load_scales_count
-            issue, done = table_load(k, n, start, size, ready)
-        elif code == codes.config_ld:
-            k.config[op.config_ld_state] = op
-        elif code == codes.config_st:
-            k.config[STORE_CONFIG] = op
-        elif code == codes.config_pool:
-            k.config[POOL_CONFIG] = op
-        elif code == codes.config_scales:
-            k.extended[0] = op.config_scales_enable
-        elif code == codes.config_requant:
-            k.extended[1] = 1
-        elif code == codes.config_table:
-            k.extended[2] = op.config_table_enable
-        w[last] = issue
-        entries[slot] = done
-        times[i] = accepted, allocated, issue, done
+                times[i, 0] = w[ACCEPTED]
+                group = class_of(codes, code)
+            if code == codes.flush:
+                times[i, 1:] = w[ACCEPTED]
+                pending = False
+                i += 1
+                continue
+            if code == codes.fence:
+                idle = k.classes[0, COUNT] + k.classes[1, COUNT] + k.classes[2, COUNT] == 0
+                if idle:
+                    next_alloc = w[NOW]
+            elif k.classes[group, COUNT] < size_of(n, group):
+                next_alloc = max(
+                    w[ACCEPTED] + n.accept_to_allocate,
+                    w[ALLOCATED] + 1,
+                    k.classes[group, FREE_AT],
+                )
+        elif program.size:
+            return
+        done_at = NEVER
+        for entry in range(k.entries.shape[0]):
+            if k.entries[entry, VALID]:
+                done_at = min(done_at, k.entries[entry, DONE])
+        load_issue = _issue_at(k, n, LOAD)
+        execute_issue = _issue_at(k, n, EXECUTE)
+        store_issue = _issue_at(k, n, STORE)
+        reader, parked = _reader_at(k, n), parked_at(k, n)
+        array, writer = array_at(k, n), _writer_at(k, n)
+        now = min(
+            min(min(next_alloc, done_at), min(load_issue, execute_issue)),
+            min(min(store_issue, reader), min(parked - n.load_send, min(array, writer))),
+        )
+        if now >= NEVER // 2:
+            if i >= program.size:
+                return
+            # A fence behind a preload without its compute.
+            next_alloc = now = w[NOW]
+        now = max(now, w[NOW])
+        w[NOW] = now
+        if done_at <= now:
+            for entry in range(k.entries.shape[0]):
+                if k.entries[entry, VALID] and k.entries[entry, DONE] <= now:
+                    if k.entries[entry, INDEX] >= 0:
+                        times[k.entries[entry, INDEX], 3] = k.entries[entry, DONE]
+                    complete(k, n, entry)
+            continue
+        if array <= now:
+            array_step(k, n, now)
+        if writer <= now:
+            _writer_step(k, n, now)
+        if reader <= now:
+            _reader_step(k, n, now)
+        elif parked - n.load_send <= now:
+            release(k, n, parked)
+        for which in range(3):
+            at = load_issue
+            if which:
+                at = execute_issue if which == EXECUTE else store_issue
+            if at <= now:
+                _issue(k, which, now, times)
+        if next_alloc <= now:
+            if program[i].operation == codes.fence:
+                w[ACCEPTED] = max(
+                    w[ACCEPTED] + n.fence_idle,
+                    w[LAST_DONE] + n.fence_after_done,
+                    w[LAST_STORE_DONE] + n.fence_after_store,
+                )
+                w[NOW] = max(w[NOW], w[ACCEPTED])
+                times[i, 1:] = w[ACCEPTED]
+            else:
+                w[ALLOCATED] = now
+                k.front[w[COMMANDS] % k.front.size] = now
+                w[COMMANDS] += 1
+                times[i, 1] = now
+                allocate(codes, program[i], k, n, group, i, now)
+            pending = False
+            i += 1
