@@ -12,7 +12,8 @@ from mcc import compile as compile_model
 from mcc.ir import Array
 from mcc.runtime import Artifact
 from mcc.samples import random_samples
-from mcc.verify import TensorCheck, Verification, verify
+from mcc.verify import LEVELS, TensorCheck, Verification, verify
+from mcc.verify import WAYS as VERIFY_WAYS
 
 MODELS = ("ic_resnet8", "kws_dscnn", "vww_mobilenet", "ad_autoencoder")
 TARGETS = ("riscv-accel", "gemmini", "cpu")
@@ -40,6 +41,17 @@ def scoring_inputs(name: str, artifact: Artifact, count: int) -> list[dict[str, 
     return feeds + [dict(feed) for feed in random_samples(artifact.manifest, count - len(feeds))]
 
 
+WAYS = tuple(f"{way}, {level}" for level in LEVELS for way in VERIFY_WAYS)
+SHORT = tuple(
+    f"{'layers' if way.startswith('each') else 'model'} {level.removeprefix('ORT_')}".replace(
+        ", int8 convolutions allowed", " int8"
+    )
+    for level in LEVELS
+    for way in VERIFY_WAYS
+)
+"""Column titles: each layer on the same inputs, or the whole model, at each setting."""
+
+
 def summed(checks: tuple[TensorCheck, ...]) -> tuple[int, int, int, float]:
     """Tensors, elements, differing elements and the largest difference over integer tensors."""
     integers = [check for check in checks if not check.dtype.startswith("float")]
@@ -51,11 +63,14 @@ def summed(checks: tuple[TensorCheck, ...]) -> tuple[int, int, int, float]:
     )
 
 
-def rows_of(name: str, target: str, mode: str, found: Verification) -> list[tuple[Cell, ...]]:
-    machine = "library" if target == "cpu" else "simulator"
-    compared = {f"{machine} / evaluator": found.machine}
-    compared |= {f"evaluator / {level}": checks for level, checks in found.onnxruntime.items()}
-    return [(name, target, mode, what, *summed(checks)) for what, checks in compared.items()]
+def row_of(name: str, target: str, mode: str, found: Verification) -> tuple[Cell, ...]:
+    """Counts of differing elements, with the largest difference where there is one."""
+    tensors, elements, differing, _ = summed(found.machine)
+    judged = []
+    for way in WAYS:
+        _, _, count, largest = summed(found.onnxruntime[way])
+        judged.append(f"{count:,} (by {largest:g})" if count else "0")
+    return (name, target, mode, tensors, elements, differing, *judged)
 
 
 def main() -> None:
@@ -78,21 +93,26 @@ def main() -> None:
                     )
                     feeds = scoring_inputs(name, artifact, options.inputs)
                     found = verify(artifact, feeds)
-                    rows += rows_of(name, target, mode, found)
-                    print(rows[-3:], file=sys.stderr)
+                    rows.append(row_of(name, target, mode, found))
+                    print(rows[-1], file=sys.stderr)
     table = Table(
         "bit_exact",
         "The same bits: machine, evaluator, onnxruntime",
         "python benchmarks/bit_exact.py",
-        ("model", "target", "mode", "compared", "tensors", "elements", "differing", "largest"),
+        ("model", "target", "mode", "tensors", "elements", "machine / evaluator", *SHORT),
         list(rows),
         [
-            f"{options.inputs} inputs; integer tensors only. Machine and evaluator must not "
-            "differ in any element; onnxruntime runs the exported QDQ model."
+            f"{options.inputs} inputs, integer tensors only; each cell counts differing elements.",
+            "Machine: the simulator, or the CPU library. It must not differ from the evaluator.",
+            "The other columns hold the evaluator against onnxruntime on the exported QDQ model: "
+            "each layer on the same inputs (layers), or the whole model (model); all "
+            "optimisations with int8 convolutions allowed (ENABLE_ALL int8), its default "
+            "(ENABLE_ALL), and none (DISABLE_ALL). Without that option onnxruntime computes int8 "
+            "convolutions in float on x86, and one near-tie spreads through the rest of a model.",
         ],
     )
     finish([table], options)
-    if any(row[6] for row in rows if not str(row[3]).endswith("_ALL")):
+    if any(row[5] for row in rows):
         sys.exit(1)
 
 
