@@ -1,4 +1,4 @@
-"""Simulator, evaluator, CPU library and onnxruntime on the same quantized models, element by element."""
+"""Simulator, CPU library, evaluator and onnxruntime on quantized models, element by element."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""Every float model of the zoo in mcc, by the evaluator and by the CPU library, against onnxruntime."""
+"""The zoo's float models, by the evaluator and by the CPU library, against onnxruntime."""
 
 import sys
 import time
