@@ -1,6 +1,7 @@
 """The C kernels of the RISC-V host against each op's own definition."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,21 +9,34 @@ from c_kernels import Cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcc import ops
+import mcc.ops as ops
 from mcc.backends.riscv_accel.riscv.host import EXACT, HostCode
 from mcc.backends.riscv_accel.riscv.selftest import fnv1a
 from mcc.ir import Array, DType, Module, Op, Region, Tensor, UserError, Value, Yield, constant
 
 F32, I8, U8, I32 = DType.F32, DType.I8, DType.U8, DType.I32
 Build = Callable[..., Op]
+"""`build(region, *inputs)`: any number of inputs."""
 
 
-def module(*types: tuple[DType, tuple[int, ...]], op: Build) -> Module:
-    """A module of one op; `op` gets the region, then the inputs."""
-    tensors = [Tensor(dtype, shape) for dtype, shape in types]
-    body = Region(tensors, [f"x{i}" for i in range(len(tensors))])
-    built = body.append(op(body, *body.args))
-    body.append(Yield((built.results[0],)))
+Port = tuple[DType, tuple[int, ...]]
+
+
+def module(x: Port, *, op: Callable[[Region, Value], Op]) -> Module:
+    """A module of one op with one input; `op` gets the region and the input."""
+    body = Region([Tensor(*x)], ["x0"])
+    return _around(body, op(body, *body.args))
+
+
+def module2(x: Port, y: Port, *, op: Callable[[Region, Value, Value], Op]) -> Module:
+    """The same with two inputs."""
+    body = Region([Tensor(*x), Tensor(*y)], ["x0", "x1"])
+    return _around(body, op(body, *body.args))
+
+
+def _around(body: Region, op: Op) -> Module:
+    body.append(op)
+    body.append(Yield((op.results[0],)))
     return Module("case", body, ("y",))
 
 
@@ -39,31 +53,56 @@ def scalar(number: float) -> Array:
 
 
 def quantize(scale: Array, zero: Array, axis: int = 1) -> Build:
-    return lambda b, x: ops.Quantize(x, const(b, scale), const(b, zero), axis)
+    def build(b: Region, x: Value) -> Op:
+        return ops.Quantize(x, const(b, scale), const(b, zero), axis)
+
+    return build
 
 
 def dequantize(scale: Array, zero: Array, axis: int = 1) -> Build:
-    return lambda b, x: ops.Dequantize(x, const(b, scale), const(b, zero), axis)
+    def build(b: Region, x: Value) -> Op:
+        return ops.Dequantize(x, const(b, scale), const(b, zero), axis)
+
+    return build
 
 
-def requantize(multiplier: Array, **fields: object) -> Build:
-    return lambda b, x: ops.Requantize(x, const(b, multiplier), **fields)  # type: ignore[arg-type]
+def requantize(multiplier: Array, **fields: Any) -> Build:
+    def build(b: Region, x: Value) -> Op:
+        return ops.Requantize(x, const(b, multiplier), **fields)
+
+    return build
 
 
-def conv(w: Array, **fields: object) -> Build:
-    return lambda b, x, *rest: ops.Conv(x, const(b, w), *rest, **fields)  # type: ignore[arg-type]
+def conv(w: Array, **fields: Any) -> Build:
+    def build(b: Region, x: Value, bias: Value | None = None) -> Op:
+        return ops.Conv(x, const(b, w), bias, **fields)
+
+    return build
+
+
+def alone(build: Callable[[Value], Op]) -> Callable[[Region, Value], Op]:
+    """An op of one operand."""
+    return lambda b, x: build(x)
+
+
+def pair(build: Callable[[Value, Value], Op]) -> Callable[[Region, Value, Value], Op]:
+    """An op of two operands."""
+    return lambda b, x, y: build(x, y)
 
 
 _RANDOM = np.random.default_rng(1)
 
 
-def bytes_(*shape: int, dtype: type = np.int8) -> Array:
-    info = np.iinfo(dtype)
-    return _RANDOM.integers(info.min, info.max + 1, shape).astype(dtype)
+def bytes_(*shape: int) -> Array:
+    return _RANDOM.integers(-128, 128, shape).astype(np.int8)
 
 
 def floats(*shape: int) -> Array:
     return _RANDOM.normal(size=shape).astype(np.float32)
+
+
+def positive(body: Region) -> Value:
+    return const(body, np.abs(floats(3)) + np.float32(0.5))
 
 
 I8_0, U8_7 = np.array(-3, np.int8), np.array(7, np.uint8)
@@ -90,10 +129,10 @@ MODULES: dict[str, Module] = {
     ),
     "requantize power of two": module((I32, (2, 50)), op=requantize(scalar(2.0**-9), zero=4)),
     "requantize left": module((I32, (2, 50)), op=requantize(scalar(4.0))),
-    "qadd": module(
+    "qadd": module2(
         (I8, (2, 3, 4)), (I8, (2, 3, 4)), op=lambda b, x, y: ops.QAdd(x, y, 0.71, 0.33, 2, -7, 5)
     ),
-    "qadd broadcast": module(
+    "qadd broadcast": module2(
         (I8, (2, 3, 4)), (U8, (3, 1)), op=lambda b, x, y: ops.QAdd(x, y, 0.5, 0.25, 0, 128, 0, -9)
     ),
     "lookup": module((I8, (70,)), op=lambda b, x: ops.Lookup(x, const(b, TABLE))),
@@ -106,7 +145,7 @@ MODULES: dict[str, Module] = {
         op=conv(bytes_(5, 3, 3, 2), strides=(2, 1), dilations=(1, 2), layout="nhwc", lo=0.0),
     ),
     "conv u8 1d": module((U8, (1, 3, 9)), op=conv(bytes_(4, 3, 3), pads=(1, 1), pad_value=128)),
-    "conv residual": module(
+    "conv residual": module2(
         (I8, (1, 2, 4, 4)),
         (I8, (1, 3, 4, 4)),
         op=lambda b, x, r: ops.Conv(
@@ -117,7 +156,7 @@ MODULES: dict[str, Module] = {
             const(b, np.array([300, -2, 2**30], np.int32)),
         ),
     ),
-    "conv f32": module(
+    "conv f32": module2(
         (F32, (1, 3, 5, 5)), (F32, (4,)), op=conv(floats(4, 3, 3, 3), pads=(1, 1, 1, 1), lo=0.0)
     ),
     "conv f32 3d": module((F32, (1, 2, 3, 4, 5)), op=conv(floats(2, 1, 2, 2, 2), groups=2)),
@@ -125,10 +164,10 @@ MODULES: dict[str, Module] = {
         (I8, (3, 7)),
         op=lambda b, x: ops.Matmul(x, const(b, bytes_(7, 5)), const(b, bytes_(5).astype(np.int32))),
     ),
-    "matmul batch": module(
+    "matmul batch": module2(
         (I8, (2, 1, 3, 4)), (U8, (5, 4, 2)), op=lambda b, x, y: ops.Matmul(x, y)
     ),
-    "matmul f32": module(
+    "matmul f32": module2(
         (F32, (2, 3, 7)), (F32, (7, 4)), op=lambda b, x, y: ops.Matmul(x, y, hi=6.0)
     ),
     "max_pool": module(
@@ -152,7 +191,7 @@ MODULES: dict[str, Module] = {
     "reshape": module((I8, (2, 6)), op=lambda b, x: ops.Reshape(x, (3, 4))),
     "transpose": module((I8, (2, 3, 4)), op=lambda b, x: ops.Transpose(x, (2, 0, 1))),
     "transpose f32": module((F32, (5, 3)), op=lambda b, x: ops.Transpose(x, (1, 0))),
-    "concat": module((I8, (2, 3)), (I8, (2, 5)), op=lambda b, x, y: ops.Concat((x, y, x), 1)),
+    "concat": module2((I8, (2, 3)), (I8, (2, 5)), op=lambda b, x, y: ops.Concat((x, y, x), 1)),
     "slice": module((F32, (5, 6)), op=lambda b, x: ops.Slice(x, (4, 1), (-1, 6), (-2, 3))),
     "expand": module((I8, (3, 1)), op=lambda b, x: ops.Expand(x, (2, 3, 4))),
     "pad": module((I8, (2, 3)), op=lambda b, x: ops.Pad(x, (1, -1, 0, 2), -128.0)),
@@ -161,7 +200,7 @@ MODULES: dict[str, Module] = {
         (F32, (2, 5, 3)), op=lambda b, x: ops.Gather(x, const(b, np.array([[0, -1], [3, 2]])), 1)
     ),
     **{
-        name: module((F32, (3, 7)), op=lambda b, x, build=build: build(x))
+        name: module((F32, (3, 7)), op=alone(build))
         for name, build in {
             "neg": ops.Neg,
             "abs": ops.Abs,
@@ -178,7 +217,7 @@ MODULES: dict[str, Module] = {
     "leaky_relu": module((F32, (9,)), op=lambda b, x: ops.LeakyRelu(x, 0.1)),
     "clip": module((F32, (9,)), op=lambda b, x: ops.Clip(x, -1.0, 0.7)),
     **{
-        name: module((F32, (2, 3)), (F32, (3,)), op=lambda b, x, y, build=build: build(x, y))
+        name: module2((F32, (2, 3)), (F32, (3,)), op=pair(build))
         for name, build in {
             "add": ops.Add,
             "sub": ops.Sub,
@@ -194,9 +233,7 @@ MODULES: dict[str, Module] = {
     "reduce_max": module((F32, (2, 5, 3)), op=lambda b, x: ops.ReduceMax(x, (0, 1))),
     "batch_norm": module(
         (F32, (2, 3, 4)),
-        op=lambda b, x: ops.BatchNorm(
-            x, *(const(b, np.abs(floats(3)) + np.float32(0.5)) for _ in range(4))
-        ),
+        op=lambda b, x: ops.BatchNorm(x, positive(b), positive(b), positive(b), positive(b)),
     ),
     "layer_norm": module(
         (F32, (4, 6)), op=lambda b, x: ops.LayerNorm(x, const(b, floats(6)), const(b, floats(6)))
@@ -223,7 +260,7 @@ def feeds_for(target: Module, seed: int) -> dict[str, Array]:
     for value in target.inputs:
         dtype, shape = value.tensor.dtype, value.tensor.dims
         if dtype is F32:
-            array = random.normal(size=shape) * 10.0 ** random.integers(-3, 3)
+            array: Array = random.normal(size=shape) * 10.0 ** random.integers(-3, 3)
             halves = random.integers(-40, 40, shape) * 0.5
             array = np.where(random.random(shape) < 0.3, halves, array)
         elif dtype is I32:

@@ -35,7 +35,7 @@ class Elf:
 
     @classmethod
     def read(cls, content: bytes, where: str = "") -> "Elf":
-        """Check the header. `UserError` for anything but a 64-bit little-endian RISC-V executable."""
+        """Check the header. `UserError` for anything but a 64-bit RISC-V executable."""
         if len(content) < 64 or content[:4] != b"\x7fELF":
             raise UserError("not an ELF file", where=where)
         machine = struct.unpack_from("<H", content, 18)[0]
@@ -82,7 +82,7 @@ class Elf:
             for offset in range(section[4], section[4] + section[5], 24):
                 name, _, _, _, value, _ = struct.unpack_from("<IBBHQQ", self.content, offset)
                 text = self.content[names + name : self.content.index(b"\0", names + name)]
-                if text:
+                if text and not text.startswith(b"."):  # the assembler's own
                     found[text.decode(errors="replace")] = value
         return found
 

@@ -4,11 +4,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from unicorn import Uc
-
     from .accelerator import Attached
-
-_PAGE = 4096
+    from .core import Core
 
 RS1, RS2, COMMAND, STATUS = 0x00, 0x08, 0x10, 0x18
 """Offsets of the accelerator's registers, 64 bits each (docs/riscv.md)."""
@@ -29,20 +26,18 @@ class Registers:
         # Accesses may come in halves, the lower one first.
         self._bytes = bytearray(STATUS + 8)
 
-    def attach(self, core: "Uc", base: int) -> None:
+    def attach(self, core: "Core", base: int) -> None:
         """Map the window at `base`."""
-        core.mmio_map(base, _PAGE, self._read, None, self._write, None)
+        core.map_registers(base, self._read, self._write)
 
-    def _read(self, core: "Uc", offset: int, size: int, _: object) -> int:
-        del core
+    def _read(self, offset: int, size: int) -> int:
         if offset == STATUS:
             # Not busy: the core's poll takes the time that the accelerator still needs.
             self._guard(lambda: self._accelerator.fence(self._retired()))
             return 0
         return int.from_bytes(self._bytes[offset : offset + size], "little")
 
-    def _write(self, core: "Uc", offset: int, size: int, value: int, _: object) -> None:
-        del core
+    def _write(self, offset: int, size: int, value: int) -> None:
         if offset + size > len(self._bytes):
             return
         value &= (1 << 8 * size) - 1
@@ -60,26 +55,26 @@ class Uart:
         self._print = write
         self._finish = finish
 
-    def attach(self, core: "Uc", uart: int, exit: int) -> None:
+    def attach(self, core: "Core", uart: int, exit: int) -> None:
         """Map both, a page each."""
-        core.mmio_map(uart, _PAGE, self._status, None, self._send, None)
-        core.mmio_map(exit, _PAGE, self._nothing, None, self._end, None)
+        core.map_registers(uart, self._status, self._send)
+        core.map_registers(exit, self._nothing, self._end)
 
-    def _status(self, core: "Uc", offset: int, size: int, _: object) -> int:
-        del core, size
+    def _status(self, offset: int, size: int) -> int:
+        del size
         return 0x60 if offset == 5 else 0
 
-    def _send(self, core: "Uc", offset: int, size: int, value: int, _: object) -> None:
-        del core, size
+    def _send(self, offset: int, size: int, value: int) -> None:
+        del size
         if offset == 0:
             self._print(chr(value & 255))
 
-    def _nothing(self, core: "Uc", offset: int, size: int, _: object) -> int:
-        del core, offset, size
+    def _nothing(self, offset: int, size: int) -> int:
+        del offset, size
         return 0
 
-    def _end(self, core: "Uc", offset: int, size: int, value: int, _: object) -> None:
-        del core, size
+    def _end(self, offset: int, size: int, value: int) -> None:
+        del size
         if offset == 0 and value & 0xFFFF == 0x5555:
             self._finish(0)
         elif offset == 0 and value & 0xFFFF == 0x3333:

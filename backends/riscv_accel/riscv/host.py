@@ -1,6 +1,6 @@
 """Host ops as calls of the C kernels in `kernels/`.
 
-What an op's annotations and shapes say becomes a constant struct; operands and results are pointers.
+What an op's attributes and shapes say becomes a constant struct; values are pointers.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ from functools import singledispatchmethod
 
 import numpy as np
 
-from mcc import ops
+import mcc.ops as ops
 from mcc.ir import Array, DType, Op, UserError, Value, constant_of
 from mcc.ops import channel_axis, spatial_axes
 
@@ -584,7 +584,7 @@ class HostCode:
 
 
 def _shift(scale: Array | None) -> int | None:
-    """n where a scalar is exactly 2^-n."""
+    """The n of a scalar that is exactly 2^-n."""
     if scale is None or scale.ndim:
         return None
     mantissa, exponent = np.frexp(scale)

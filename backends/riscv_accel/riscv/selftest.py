@@ -98,7 +98,7 @@ def _run(source: Source, named: Sequence[tuple[Value, str, str]]) -> str:
             f"  model_run_observed({', '.join(arguments)}, observer);",
             "}",
             "",
-            f"/* Relative tolerance {tolerance}: 0 where every host op gives the definition's bits. */",
+            f"/* Relative tolerance {tolerance}: 0 where every host op is exact. */",
             "__attribute__((unused)) static uint32_t differs(float got, float want) {",
             "  if (got == want || (got != got && want != want)) return 0;",
             "  float gap = got < want ? want - got : got - want, size = want < 0 ? -want : want;",

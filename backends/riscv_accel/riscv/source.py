@@ -18,7 +18,7 @@ from .values import C_TYPES, Places, place_values
 KERNELS = ("edges", "linear", "pool", "movement", "math", "elementwise", "reduce")
 """The files of the C library, in an order in which each finds what it needs."""
 
-_RESOURCES = files(__package__)
+_RESOURCES = files("mcc.backends.riscv_accel.riscv")
 
 
 def resource(path: str) -> str:
@@ -130,6 +130,7 @@ class Source:
             for parameter, value in named
         ]
         newline = "\n"
+        bounds = (self.linked.activations.lower_bound, self.places.host_lower_bound)
         return f"""/* {comment_text(self.name)} for {self.target.name}, compiled by mcc.
  *
 {newline.join(ports)}
@@ -137,8 +138,8 @@ class Source:
  * Memory, in bytes:
  *   weights of the accelerator  {len(self.weights)} (constant)
  *   weights of the host         {self.host_constant_bytes} (constant)
- *   arena of the accelerator    {self.arena_bytes} (lower bound {self.linked.activations.lower_bound})
- *   buffers of the host         {self.places.host_bytes} (lower bound {self.places.host_lower_bound})
+ *   arena of the accelerator    {self.arena_bytes} (lower bound {bounds[0]})
+ *   buffers of the host         {self.places.host_bytes} (lower bound {bounds[1]})
  *
  * Freestanding: no C library, no heap, not reentrant. Single hart, addresses as the accelerator
  * sees them. Two models in one program: compile one with -Dmodel_run=other_run, and so on.
@@ -321,7 +322,8 @@ typedef void (*model_observer)(uint32_t step, const char *name, const void *data
 
 def _step_function(number: int, step: Step) -> str:
     if step.layer is None:
-        assert step.value is not None and step.value.op is not None
+        assert step.value is not None
+        assert step.value.op is not None
         op: Op = step.value.op
         what = f"{op.op_name} on the host: {step.name}"
         nodes = op.nodes
@@ -359,7 +361,7 @@ def _parameters(names: Sequence[str], taken: set[str]) -> list[str]:
 
 
 _RESERVED = frozenset(
-    "auto break case char const continue default do double else enum extern float for goto if "
-    "inline int long register restrict return short signed sizeof static struct switch typedef "
-    "union unsigned void volatile while asm main observer".split()
+    """auto break case char const continue default do double else enum extern float for goto if
+    inline int long register restrict return short signed sizeof static struct switch typedef
+    union unsigned void volatile while asm main observer""".split()  # noqa: SIM905 -- as C's own list
 )

@@ -67,14 +67,17 @@ def toolchain_for(target: Target) -> Toolchain:
     abi = "lp64d" if double else "lp64f" if single else "lp64"
     if find_spec("ziglang") is not None:
         cpu = "generic_rv64+" + "+".join(letters)
-        chosen = ("-target", "riscv64-freestanding-none", f"-mcpu={cpu}", f"-mabi={abi}")
+        chosen = ["-target", "riscv64-freestanding-none", f"-mcpu={cpu}", f"-mabi={abi}"]
         if not double:
-            # Its own software floating point only reaches memory at 0x80000000 when built like this.
-            chosen = (*chosen, "-fPIC")
+            # Zig's software floating point reaches data at 0x80000000 only when built like this.
+            chosen.append("-fPIC")
         return Toolchain("zig cc", (sys.executable, "-m", "ziglang", "cc", *chosen), ())
     if (gcc := shutil.which(_GCC)) is not None:
-        chosen = (f"-march={target.host.isa}", f"-mabi={abi}")
-        return Toolchain(_GCC, (gcc, *chosen), ("-nostartfiles", "-nostdlib", "-lgcc"))
+        return Toolchain(
+            _GCC,
+            (gcc, f"-march={target.host.isa}", f"-mabi={abi}"),
+            ("-nostartfiles", "-nostdlib", "-lgcc"),
+        )
     raise UserError(
         "no RISC-V compiler is installed",
         remedy=f"pip install 'mcc-compiler[riscv]' brings one; {_GCC} on the path will do as well",
@@ -116,6 +119,6 @@ def _extensions(isa: str) -> list[str]:
     if not letters.startswith("i") or set(letters) - set("imafdc"):
         raise UserError(
             f"the host's isa {isa!r} is not one this mcc can build for",
-            remedy="give rv64 and letters of imafdc, such as rv64gc or rv64imac, in the target file",
+            remedy="give rv64 and letters of imafdc, such as rv64gc, in the target file",
         )
     return [letter for letter in letters if letter != "i"]
