@@ -126,8 +126,14 @@ class Program:
                 ),
                 host=tuple(HostRecord(**_tuples(record, "nodes")) for record in tables["host"]),
             )
-        except (KeyError, ValueError, TypeError) as error:
-            raise UserError(f"not a valid accelerator program: {error}") from None
+        except KeyError as error:
+            raise UserError(
+                f"the accelerator program lacks {error}", remedy="compile the model again"
+            ) from None
+        except (ValueError, TypeError, EOFError) as error:
+            raise UserError(
+                f"the accelerator program is damaged: {error}", remedy="compile the model again"
+            ) from None
 
     @classmethod
     def from_artifact(cls, artifact: Artifact) -> Self:

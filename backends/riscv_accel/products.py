@@ -1,6 +1,6 @@
 """A convolution or matrix product as a sequence of tile ops."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from .emitting import LOAD_REST, LOAD_WEIGHTS, Leaving, Memories, fill, load_run
 from .layers import Image, Product
 from .memory_map import Slots
 from .patches import Area, Geometry, Run
-from .rolling import Node, roll, tile
+from .rolling import Node, roll, tile, woven
 from .tiling import Cut, OutTile, Tiling, chunks, search
 from .weights import Tiles, cut, diagonals, pack
 
@@ -21,7 +21,7 @@ def plan_product(product: Product, memories: Memories) -> list[Node]:
     if product.w is None:
         product = flattened(gathered(product, memories))
         pieces = Cut(product, cut(product, memories.dim), memories.target)
-        return roll(_Schedule(pieces, search(pieces), memories).nodes())
+        return roll(_Schedule(pieces, search(pieces), memories).nodes(), LONGEST_STEP)
     # Weights that are activations differ from image to image: one product each.
     nodes: list[Node] = []
     for image in range(product.x.batch):
@@ -101,6 +101,27 @@ def flattened(product: Product) -> Product:
     )
 
 
+FEW_STEPS = 24
+"""Up to which a layer's loads and stores are woven in one by one."""
+
+LONGEST_STEP = 256
+"""Nodes of the longest sequence of steps that becomes a loop's body."""
+
+
+@dataclass
+class _Step:
+    """One tile, group and chunk: its parts, which the schedule weaves together."""
+
+    input_key: tuple[int, int] | None = None
+    weight_key: tuple[int, int] | None = None
+    late: bool = False
+    """Its loads overwrite what the step before it reads."""
+    loads: list[Node] = field(default_factory=list[Node])
+    biases: list[Node] = field(default_factory=list[Node])
+    products: list[Node] = field(default_factory=list[Node])
+    stores: list[Node] = field(default_factory=list[Node])
+
+
 class _Schedule:
     """Walks over tiles, groups of output blocks, chunks of input blocks; loads a step ahead."""
 
@@ -111,6 +132,7 @@ class _Schedule:
         self.flat = cut.flat(self.geometry)
         self.chunks = chunks(cut.in_blocks, tiling.chunk)
         self.groups = chunks(cut.out_blocks, tiling.group)
+        self.needed = cut.needed(tiling)
         self.first_output = 0
         self.leaving = Leaving(memories, self.product.exit, self.product.channels)
         self._place_memories()
@@ -187,11 +209,10 @@ class _Schedule:
     def nodes(self) -> list[Node]:
         """Everything in order: the loads of each step before the products of the step before it."""
         out_tiles = list(self.cut.out_tiles(self.tiling))
-        chunk_count, group_count = len(self.chunks), len(self.groups)
-        pairs = [(t, g) for t in range(len(out_tiles)) for g in range(group_count)]
+        pairs = [(t, g) for t in range(len(out_tiles)) for g in range(len(self.groups))]
         if self.tiling.weights_outer:
             pairs.sort(key=lambda pair: pair[1])
-        steps = [(t, g, c) for t, g in pairs for c in range(chunk_count)]
+        steps = [(t, g, c) for t, g in pairs for c in self.needed[g]]
         nodes: list[Node] = self.leaving.tables()
         if self._has_residual:
             nodes += quads(
@@ -202,39 +223,45 @@ class _Schedule:
                 self.memories,
                 LOAD_WEIGHTS,
             )
-        previous: list[Node] = []
-        busy: tuple[object, object] = (None, None)
+        # Between a step's products stand the stores of the step before it and the loads of the
+        # next: their queues are short, and one that is full holds up all that follows. One at a
+        # time is best; as many as a queue takes keep the loops of long layers few.
+        together = 1 if len(steps) <= FEW_STEPS else self.memories.target.machine.queues.store
+        current, before = _Step(), _Step()
         for t, g, c in steps:
-            loads, conflict, compute, busy = self._step(out_tiles[t], t, g, c, busy)
-            nodes += previous + loads if conflict else loads + previous
-            previous = compute
-        return nodes + previous
+            following = self._step(out_tiles[t], t, g, c, current)
+            # The biases go where the step before is being stored from, so they come last.
+            if following.late:
+                nodes += roll(woven(current.products, before.stores, together))
+                nodes += [*following.loads, *following.biases]
+            else:
+                moved = woven(before.stores, following.loads, 1)
+                nodes += roll(woven(current.products, [*moved, *following.biases], together))
+            before, current = current, following
+        last = roll(woven(current.products, before.stores, together))
+        return [*nodes, *last, *current.stores]
 
-    def _step(
-        self, out: OutTile, t: int, g: int, c: int, busy: tuple[object, object]
-    ) -> tuple[list[Node], bool, list[Node], tuple[object, object]]:
-        """A step's loads, whether they must wait for the step before, its products and stores."""
-        input_key, weight_key = (t, c), (g, c)
-        a, load_input, late = self.inputs.place(input_key, busy[0])
-        b, load_weights, late_too = self.weights.place(weight_key, busy[1])
-        sums, _, _ = self.sums.place((t, g), None)
-        loads: list[Node] = []
+    def _step(self, out: OutTile, t: int, g: int, c: int, current: "_Step") -> "_Step":
+        """What step (tile t, group g, chunk c) does, while `current` is under way."""
+        step = _Step(input_key=(t, c), weight_key=(g, c))
+        a, load_input, late = self.inputs.place(step.input_key, current.input_key)
+        b, load_weights, late_too = self.weights.place(step.weight_key, current.weight_key)
+        sums, _, _ = self.sums.place((t, g))
+        step.late = late or late_too
         if load_weights:
-            loads += self._weight_loads(g, c, b)
-        if c == 0:
-            loads += self._bias_loads(out, g, sums)
+            step.loads += self._weight_loads(g, c, b)
+        if c == self.needed[g][0]:
+            step.biases += self._bias_loads(out, g, sums)
         if load_input:
-            loads += self._input_loads(out, c, a)
-        r = 0
-        if c == len(self.chunks) - 1 and self._has_residual:
-            r, _, _ = self.residuals.place((t, g), None)
-            loads += self._residual_loads(out, g, r)
-        compute = self._products(out.area, g, c, a, b, sums)
-        if c == len(self.chunks) - 1:
+            step.loads += self._input_loads(out, c, a)
+        step.products += self._products(out.area, g, c, a, b, sums)
+        if c == self.needed[g][-1]:
             if self._has_residual:
-                compute += self._residual_products(out.area, g, r, sums)
-            compute += self._stores(out, g, sums)
-        return loads, late or late_too, compute, (input_key, weight_key)
+                r, _, _ = self.residuals.place((t, g))
+                step.loads += self._residual_loads(out, g, r)
+                step.products += self._residual_products(out.area, g, r, sums)
+            step.stores += self._stores(out, g, sums)
+        return step
 
     def _weight_loads(self, g: int, c: int, base: int) -> list[Node]:
         w = self.product.w

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from mcc.ir import DType, Op, Value, constant_of
-from mcc.ops import Conv, Lookup, Matmul, MaxPool, Requantize, SumPool
+from mcc.ops import Conv, Lookup, Matmul, MaxPool, Pad, Requantize, SumPool
 from mcc.runtime import Target
 
 MOST_DIAGONALS = 64
@@ -167,9 +167,18 @@ def why_on_host(op: Op, target: Target) -> str:
             why = why_not_lookup(op, target)
         case MaxPool():
             why = why_not_pool(op, target, padded_by_machine=False)
+        case Pad() if gathers_after(op):
+            why = "the host pads, so that the first layer's window rows lie together in memory"
         case _:
             pass
     return why or _general(op)
+
+
+def gathers_after(op: Pad) -> bool:
+    """Whether a pad only widens an image by columns, as the partition does for gathering."""
+    rank = op.x.tensor.rank
+    columns = (rank - 2, 2 * rank - 2)
+    return all(not amount for i, amount in enumerate(op.pads) if i not in columns)
 
 
 def _why_not_requantized(value: Value, target: Target) -> str:
@@ -183,7 +192,6 @@ _WHY = {
     "quantize": "the edge to float: the host quantizes",
     "dequantize": "the edge to float: the host dequantizes",
     "qadd": "an add of two scales rounds each operand; the accelerator adds in one accumulator",
-    "pad": "the host pads, so that the first layer's window rows lie together in memory",
     "reshape": "moves no byte",
 }
 

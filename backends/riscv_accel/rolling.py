@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from mcc.ir import Op
 
@@ -42,6 +43,8 @@ class LoopShape:
 
 
 Shape = TileShape | LoopShape
+
+Identities = npt.NDArray[np.int64]
 
 _SHAPES: dict[object, Shape] = {}
 
@@ -86,17 +89,25 @@ def roll(nodes: Sequence[Node], longest: int = 48) -> list[Node]:
     current = list(nodes)
     while True:
         before = len(current)
+        shapes = _identities(current)
         period = 1
         while 2 * period <= len(current) and period <= longest:
-            current = _roll_period(current, period)
+            rolled = _roll_period(current, shapes, period)
+            if rolled is not current:
+                current, shapes = rolled, _identities(rolled)
             period += 1
         if len(current) == before:
             return current
 
 
-def _roll_period(nodes: list[Node], period: int) -> list[Node]:
-    shapes = np.array([id(node.shape) for node in nodes])
+def _identities(nodes: list[Node]) -> Identities:
+    return np.array([id(node.shape) for node in nodes], np.int64)
+
+
+def _roll_period(nodes: list[Node], shapes: Identities, period: int) -> list[Node]:
     same = shapes[:-period] == shapes[period:]
+    if np.count_nonzero(same) < period:
+        return nodes
     # matching[i]: nodes i .. i+period-1 have the shapes of the nodes one period later.
     total = np.concatenate([[0], np.cumsum(same)])
     matching = np.zeros(len(nodes), np.bool_)
@@ -193,3 +204,67 @@ def lengths(nodes: Iterable[Node]) -> int:
         return shape.count * sum(of(part) for part in shape.body)
 
     return sum(of(node.shape) for node in nodes)
+
+
+def counted_out(node: Node) -> list[Node]:
+    """The iterations of an outermost loop one after the other; a tile op is itself."""
+    shape = node.shape
+    if isinstance(shape, TileShape):
+        return [node]
+    found: list[Node] = []
+    for i in range(shape.count):
+        position = 0
+        for part in shape.body:
+            width = len(part.names)
+            constants = node.constants[position : position + width]
+            outside, steps = _outside(part)
+            moved = tuple(c + i * step for c, step in zip(constants, steps, strict=True))
+            found.append(Node(outside, moved))
+            position += width
+    return found
+
+
+def _outside(shape: Shape) -> tuple[Shape, list[int]]:
+    """The shape without its outermost loop, and the steps that its addresses had in it."""
+    if isinstance(shape, TileShape):
+        steps = [steps[0] for steps in shape.steps]
+        rest = tuple(steps[1:] for steps in shape.steps)
+        return _tile_shape(shape.make, shape.buffers, shape.fixed, shape.names, rest), steps
+    parts: list[Shape] = []
+    found: list[int] = []
+    for part in shape.body:
+        outside, steps = _outside(part)
+        parts.append(outside)
+        found += steps
+    return _interned(LoopShape(shape.count, tuple(parts))), found
+
+
+def woven(main: Sequence[Node], side: Sequence[Node], together: int) -> list[Node]:
+    """`side` spread over `main` in runs of about `together`, each in its own order.
+
+    Loops are counted out as far as that takes, and no further: what stays whole rolls up again.
+    """
+    beside = _split(side, lengths(side))
+    along = _split(main, -(-len(beside) // together))
+    if not along or not beside:
+        return [*along, *beside]
+    nodes: list[Node] = []
+    done = 0
+    for i, node in enumerate(along):
+        nodes.append(node)
+        upto = (i + 1) * len(beside) // len(along)
+        if upto - done >= together or i + 1 == len(along):
+            nodes += beside[done:upto]
+            done = upto
+    return nodes
+
+
+def _split(nodes: Sequence[Node], wanted: int) -> list[Node]:
+    """At least `wanted` nodes if counting out loops, outermost first, gives them."""
+    current = list(nodes)
+    while len(current) < wanted:
+        finer = [part for node in current for part in counted_out(node)]
+        if len(finer) == len(current) and all(isinstance(n.shape, TileShape) for n in finer):
+            break
+        current = finer
+    return current

@@ -143,6 +143,28 @@ class Cut:
             )
         return self._most[key]
 
+    def needed(self, tiling: Tiling) -> list[list[int]]:
+        """For each group of output blocks the chunks of input blocks that have weights for it.
+
+        At least one: the biases and the way out come with the last chunk.
+        """
+        key = (tiling.group, tiling.chunk)
+        if key not in self._needed:
+            self._needed[key] = [
+                [
+                    c
+                    for c, blocks in enumerate(chunks(self.in_blocks, tiling.chunk))
+                    if self.tile_count(group, blocks)
+                ]
+                or [0]
+                for group in chunks(self.out_blocks, tiling.group)
+            ]
+        return self._needed[key]
+
+    @cached_property
+    def _needed(self) -> dict[tuple[int, int], list[list[int]]]:
+        return {}
+
     @cached_property
     def _most(self) -> dict[tuple[int, int], int]:
         return {}
@@ -186,7 +208,8 @@ def _shapes(cut: Cut) -> Iterator[Tiling]:
 
 def _chunked(cut: Cut, shape: Tiling) -> Iterator[Tiling]:
     """A shape with as many input blocks at a time as fit, in both orders."""
-    sizes = sorted({cut.in_blocks, *(b for b in (32, 16, 8, 4, 2, 1) if b < cut.in_blocks)})
+    tried = (32, 16, 8, 4, 2, 1, shape.group)
+    sizes = sorted({cut.in_blocks, *(blocks for blocks in tried if blocks < cut.in_blocks)})
     for chunk in reversed(sizes):
         found = [
             placed
@@ -194,8 +217,10 @@ def _chunked(cut: Cut, shape: Tiling) -> Iterator[Tiling]:
             if (placed := _placed(cut, replace(shape, chunk=chunk, weights_outer=outer)))
         ]
         yield from found
-        # Smaller pieces only pay where larger ones cannot be loaded ahead.
-        if any(tiling.input_slots > 1 and tiling.weight_slots > 1 for tiling in found):
+        # Smaller pieces only pay where larger ones cannot be loaded ahead, or are not all needed.
+        if cut.product.groups == 1 and any(
+            tiling.input_slots > 1 and tiling.weight_slots > 1 for tiling in found
+        ):
             return
 
 
@@ -212,7 +237,6 @@ def _placed(cut: Cut, tiling: Tiling) -> Tiling | None:
     tile_rows = -(-cut.pooled[0] // tiling.rows)
     tile_cols = -(-product.width // tiling.cols)
     tiles = product.x.batch * tile_rows * tile_cols
-    groups = -(-cut.out_blocks // tiling.group)
     input_rows = geometry.block_rows * min(tiling.chunk, cut.in_blocks)
     weight_rows = cut.most_tiles(tiling) * cut.dim
     residual_rows = 0
@@ -231,48 +255,47 @@ def _placed(cut: Cut, tiling: Tiling) -> Tiling | None:
         placed = replace(
             tiling,
             input_slots=min(inputs, tiles * pieces),
-            weight_slots=min(weights, groups * pieces),
+            weight_slots=min(weights, sum(map(len, cut.needed(tiling)))),
             weights_row=split * bank,
         )
-        placed = replace(placed, cost=_cost(cut, placed, geometry, tiles, groups, pieces))
+        placed = replace(placed, cost=_cost(cut, placed, geometry, tiles, pieces))
         if best is None or placed.cost < best.cost:
             best = placed
     return best
 
 
-def _cost(
-    cut: Cut, tiling: Tiling, geometry: Geometry, tiles: int, groups: int, pieces: int
-) -> float:
+def _cost(cut: Cut, tiling: Tiling, geometry: Geometry, tiles: int, pieces: int) -> float:
     """Cycles by the busiest of host, array, loads and stores, and what does not overlap."""
     dim, timing = cut.dim, cut.target.machine.timing
     product = cut.product
-    # Tiles at the edges are smaller: count in full tiles.
+    # Tiles at the edges are smaller: areas count in full tiles, pieces of pixels exactly.
     full = cut.pooled[0] / tiling.rows * (product.width / tiling.cols) * product.x.batch
     sums = cut.accumulator_rows(geometry, geometry.rows, geometry.cols)
-    row_by_row = geometry.rows * -(-geometry.cols // dim)
-    per_tap = -(-sums // dim) if cut.flat(geometry) else row_by_row
-    pairs = per_tap * cut.tiles.count * full
+    per_tap, outgoing, incoming = (
+        count * product.x.batch for count in _pieces(cut, tiling, geometry)
+    )
+    pairs = per_tap * cut.tiles.count
     if product.residual is not None:
-        pairs += geometry.rows * -(-geometry.cols // dim) * cut.out_blocks * full
-    loaded_rows = geometry.block_rows * cut.in_blocks
-    input_passes = 1.0
-    if tiling.input_slots < tiles * pieces and (
-        tiling.weights_outer or pieces > tiling.input_slots
-    ):
-        input_passes = groups
+        pairs += outgoing * cut.out_blocks
+    needed = cut.needed(tiling)
+    visits = sum(map(len, needed))
+    loaded_rows = geometry.block_rows * min(tiling.chunk, cut.in_blocks)
+    distinct = len({c for found in needed for c in found})
+    stays = tiling.input_slots >= tiles * pieces
+    waits = not tiling.weights_outer and tiling.input_slots >= distinct
+    input_cycles = loaded_rows * full * (distinct if stays or waits else visits)
     weight_passes = 1.0
-    if tiling.weight_slots < groups * pieces and not (
-        tiling.weights_outer and tiling.weight_slots >= pieces
+    if tiling.weight_slots < visits and not (
+        tiling.weights_outer and tiling.weight_slots >= max(map(len, needed))
     ):
         weight_passes = tiles
-    input_cycles = loaded_rows * full * input_passes
     weight_cycles = cut.tiles.count * dim * weight_passes
-    bias = -(-sums // dim) * cut.out_blocks * full
+    bias = incoming * cut.out_blocks
     loads = input_cycles + weight_cycles + bias * dim
-    stores = geometry.rows * -(-geometry.cols // dim) * cut.out_blocks * full
+    stores = outgoing * cut.out_blocks
     per_store = dim * timing.store_row[0]
     commands = 2 * pairs + stores + bias + weight_cycles / (4 * dim)
-    commands += input_cycles / min(dim, geometry.cols) / min(4, cut.in_blocks)
+    commands += input_cycles / min(dim, geometry.cols) / min(4, tiling.chunk)
     array = pairs * dim
     # The first piece is awaited, and so is the last store.
     alone = geometry.block_rows * min(tiling.chunk, cut.in_blocks) + sums * tiling.group / dim * 2
@@ -280,12 +303,34 @@ def _cost(
     serial = 0.0
     if tiling.input_slots == 1 and tiles * pieces > 1:
         serial += input_cycles
-    if tiling.weight_slots == 1 and groups * pieces > 1:
+    if tiling.weight_slots == 1 and visits > 1:
         serial += weight_cycles
     host = commands * cut.target.host.cycles_per_command
     # What one engine waits for the others at each step.
-    steps = full * groups * pieces * 40
+    steps = full * visits * 60
     return max(host, array, loads, stores * per_store) + alone + serial + steps
+
+
+def _pieces(cut: Cut, tiling: Tiling, geometry: Geometry) -> tuple[int, int, int]:
+    """Pieces of up to `dim` pixels of one image: to multiply, to store, to fill with biases."""
+    dim, flat = cut.dim, cut.flat(geometry)
+    multiplied = stored = biased = 0
+    for rows, times in _sizes(cut.pooled[0], tiling.rows):
+        tall = rows if cut.product.exit.pool is None else geometry.rows
+        for cols, times_across in _sizes(cut.product.width, tiling.cols):
+            count = times * times_across
+            by_row = tall * -(-cols // dim)
+            sums = cut.accumulator_rows(geometry, tall, cols)
+            multiplied += count * (-(-sums // dim) if flat else by_row)
+            stored += count * (-(-sums // dim) if geometry.pitch == cols else by_row)
+            biased += count * -(-sums // dim)
+    return multiplied, stored, biased
+
+
+def _sizes(total: int, size: int) -> list[tuple[int, int]]:
+    """The pieces of up to `size` that `total` falls into, as (size, how many)."""
+    pieces = [(size, total // size), (total % size, 1)]
+    return [(length, times) for length, times in pieces if length and times]
 
 
 def _too_large(cut: Cut) -> str:
