@@ -43,8 +43,18 @@ class Commands(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         own = {"--help", "-h", "--version"}
         if args and args[0] not in COMMANDS and args[0] not in own:
+            self._refuse_misspelled(args[0])
             args = ["compile", *args]
         return super().parse_args(ctx, args)
+
+    def _refuse_misspelled(self, word: str) -> None:
+        """A word that looks like a command, and not like a file, is meant as one."""
+        from difflib import get_close_matches
+        from pathlib import Path
+
+        near = get_close_matches(word, COMMANDS, 1, 0.7)
+        if near and not Path(word).exists():
+            raise click.UsageError(f"no command or model {word!r}. Did you mean {near[0]!r}?")
 
 
 @click.group(
@@ -77,7 +87,9 @@ def run(arguments: list[str]) -> int:
     except click.ClickException as error:
         error.show()
         return USER_ERROR
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as error:
+        if isinstance(error.__cause__, EOFError):  # click takes every one for an end of typing
+            return _report(error.__cause__, as_json)
         click.echo("interrupted", err=True)
         return 130
     except BrokenPipeError:
@@ -86,10 +98,22 @@ def run(arguments: list[str]) -> int:
         return _report(error, as_json)
 
 
+def _shortage(error: BaseException | None) -> str:
+    """What a MemoryError among an error's causes says."""
+    while error is not None and not isinstance(error, MemoryError):
+        error = error.__cause__
+    return "" if error is None else str(error) or "Python could not allocate any more"
+
+
 def _report(error: Exception, as_json: bool) -> int:
     """Show a user's mistake as one message, and our own as a traceback."""
     from mcc.ir import UserError
 
+    if shortage := _shortage(error):
+        error = UserError(
+            f"not enough memory: {shortage}",
+            remedy="compile for a smaller shape (--shape), or with fewer --samples",
+        )
     if isinstance(error, UserError):
         if as_json:
             import json

@@ -10,19 +10,22 @@ if TYPE_CHECKING:
     import onnx
 
 
-class JudgeOutput(Protocol):
-    """What onnxruntime tells of an output."""
+class JudgePort(Protocol):
+    """What onnxruntime tells of an input or output."""
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def shape(self) -> Sequence[int | str | None]: ...
 
 
 class Judge(Protocol):
     """The part of `onnxruntime.InferenceSession` that is used."""
 
-    def get_inputs(self) -> Sequence[JudgeOutput]: ...
+    def get_inputs(self) -> Sequence[JudgePort]: ...
 
-    def get_outputs(self) -> Sequence[JudgeOutput]: ...
+    def get_outputs(self) -> Sequence[JudgePort]: ...
 
     def run(
         self, output_names: Sequence[str] | None, feeds: Mapping[str, Array]

@@ -11,6 +11,8 @@ from mcc.ir import UserError, known_names
 
 Quantization = Literal["none", "int8"]
 LEVELS = (0, 1, 2, 3)
+LARGEST = 3.4028234e38
+"""Of float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +49,15 @@ class Options:
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
             raise UserError(f"there is no -O{self.level}", remedy="known: -O0, -O1, -O2, -O3")
-        if self.input_range is not None and not self.input_range[0] < self.input_range[1]:
+        if self.input_range is not None:
             low, high = self.input_range
-            raise UserError(f"--input-range {low:g},{high:g}: the low end must be below the high end")
+            if not -LARGEST <= low < high <= LARGEST:
+                raise UserError(
+                    f"--input-range {low:g},{high:g}: the low end must be below the high end, and "
+                    "both float32 numbers"
+                )
+        if self.calibrate is not None and not str(self.calibrate):
+            raise UserError("--calibrate names no file", remedy="leave it out for synthetic inputs")
 
     def spelled(self) -> dict[str, str]:
         """The options that differ from their defaults, as strings, for the manifest."""

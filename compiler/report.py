@@ -61,9 +61,9 @@ def artifact_record(artifact: Artifact, path: Path) -> Record:
     }
 
 
-def print_summary(record: Mapping[str, object], verbose: int = 0) -> None:
-    """The page that ends a compilation."""
-    click.echo(f"{record['model']} for {record['target']}: wrote {record['artifact']}")
+def print_summary(record: Mapping[str, object], verbose: int = 0, *, verb: str = "wrote ") -> None:
+    """The page that ends a compilation, and (with another verb) that shows an artifact."""
+    click.echo(f"{record['model']} for {record['target']}: {verb}{record['artifact']}")
     layers = cast("list[Record]", record.get("layers", []))
     if layers and verbose:
         columns = [key for key in LAYER_COLUMNS if any(key in layer for layer in layers)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mcc.ir import Array, DType, Module, Region, Tensor, Yield
+from mcc.ir import Array, DType, Module, Region, Tensor, UserError, Yield
 from mcc.ops import quantize_array
 from mcc.passes import LABELS, load_samples
 from mcc.runtime import Manifest, Port
@@ -15,22 +15,31 @@ Feeds = Mapping[str, Array]
 
 
 def read_samples(source: str, manifest: Manifest, limit: int | None = None) -> list[Feeds]:
-    """One feed a sample, from an .npz or a folder of .npy files; `UserError` if they do not fit."""
-    return list(islice(load_samples(_signature(manifest), source), limit))
+    """One feed a sample, from an .npz or a folder of .npy files; `UserError` if they do not fit.
+
+    Where the artifact's inputs are quantized, float samples are quantized on the way.
+    """
+    try:
+        return list(islice(load_samples(_signature(manifest), source), limit))
+    except UserError:
+        if all(port.scale is None for port in manifest.inputs):
+            raise
+        return _quantized_samples(manifest, source, limit)
 
 
-def labels_in(source: str, count: int) -> list[int] | None:
-    """The class labels beside the inputs of an .npz, where it has one array of them."""
+def labels_in(source: str, count: int) -> tuple[list[int] | None, str]:
+    """The class labels beside the inputs of an .npz, or why its array of them is of no use."""
     if Path(source).suffix != ".npz":
-        return None
+        return None, ""
     with np.load(source, allow_pickle=False) as file:
         named = [name for name in file.files if name.lower() in LABELS]
         if len(named) != 1:
-            return None
+            return None, ""
         labels = file[named[0]]
     if labels.ndim != 1 or len(labels) < count or labels.dtype.kind not in "iu":
-        return None
-    return [int(label) for label in labels[:count]]
+        shown = f"{labels.dtype}[{', '.join(map(str, labels.shape))}]"
+        return None, f"array {named[0]!r} is {shown}, not one class number a sample; left out"
+    return [int(label) for label in labels[:count]], ""
 
 
 def random_samples(manifest: Manifest, count: int, seed: int = 0) -> list[Feeds]:
@@ -59,6 +68,10 @@ def example_feeds(manifest: Manifest, source: str | Path | None, count: int) -> 
     """The first samples of a file or folder, or made-up ones; quantized for integer inputs."""
     if source is None:
         return random_samples(manifest, count)
+    return read_samples(str(source), manifest, count)
+
+
+def _quantized_samples(manifest: Manifest, source: str, limit: int | None) -> list[Feeds]:
     scales = {port.name: port for port in manifest.inputs if port.scale is not None}
     real = tuple(
         port.model_copy(update={"dtype": DType.F32.value}) if port.name in scales else port
@@ -70,7 +83,7 @@ def example_feeds(manifest: Manifest, source: str | Path | None, count: int) -> 
             name: _quantized(array, scales[name]) if name in scales else array
             for name, array in feeds.items()
         }
-        for feeds in islice(load_samples(signature, source), count)
+        for feeds in islice(load_samples(signature, source), limit)
     ]
 
 
@@ -78,6 +91,14 @@ def _quantized(array: Array, port: Port) -> Array:
     dtype = DType(port.dtype)
     scale, zero = np.asarray(port.scale or 1.0, np.float32), np.asarray(port.zero or 0)
     return quantize_array(array, scale, zero, dtype)
+
+
+def real_numbers(array: Array, port: Port) -> Array:
+    """What an array at a port stands for: quantized ones as float32, others as they are."""
+    if port.scale is None:
+        return array
+    zero = np.float32(port.zero or 0)
+    return np.asarray((array.astype(np.float32) - zero) * np.float32(port.scale))
 
 
 def _signature(manifest: Manifest) -> Module:

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mcc.ir import Array, Module, Value, evaluate
-from mcc.ops import Quantize
+from mcc.ir import Array, Module, UserError, Value, evaluate
+from mcc.ops import Dequantize, Quantize
 from mcc.runtime import Artifact, Session
+
+from .judge import Judge
+from .samples import real_numbers
 
 FLOAT_TOLERANCE = 1e-5
 """Relative, of the largest element: for float tails, which no promise holds to the bit."""
@@ -115,10 +118,15 @@ def verify(
     judged: dict[str, tuple[TensorCheck, ...]] = {}
     if with_onnxruntime:
         reference_module = artifact.module("module")
+        outside = [_real_feeds(artifact, feeds) for feeds in samples]
+        inside = [
+            _without_edges(reference_module, artifact, *pair)
+            for pair in zip(samples, references, strict=True)
+        ]
         for level in LEVELS:
             for way, by_layer in WAYS.items():
                 judged[f"{way}, {level}"] = _judge(
-                    reference_module, samples, references, level, by_layer=by_layer
+                    reference_module, outside, inside, level, by_layer=by_layer
                 )
     fidelity = _fidelity(artifact, samples, references, against) if against else ()
     fused = tuple(sorted(integer - machine.keys()))
@@ -182,6 +190,35 @@ def _add(into: dict[str, TensorCheck], checks: Iterable[TensorCheck]) -> None:
         into[check.name] = into[check.name] + check if check.name in into else check
 
 
+def _real_feeds(artifact: Artifact, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """What the feeds of quantized inputs stand for: the reference module's inputs are real."""
+    ports = {port.name: port for port in artifact.manifest.inputs}
+    return {name: real_numbers(array, ports[name]) for name, array in feeds.items()}
+
+
+def _without_edges(
+    module: Module, artifact: Artifact, feeds: Mapping[str, Array], found: Mapping[str, Array]
+) -> dict[str, Array]:
+    """An evaluation's tensors under the reference module's names.
+
+    With `--io int8` the artifact's inputs and outputs are what that module calls the quantized
+    tensors beside its real ones.
+    """
+    manifest = artifact.manifest
+    renamed = dict(found)
+    quantized = {port.name for port in manifest.inputs if port.scale is not None}
+    for value in module.inputs:
+        for op in value.uses if value.name in quantized else ():
+            if isinstance(op, Quantize):
+                renamed[op.result.name] = feeds[value.name]
+    ports = {port.name: port for port in manifest.outputs}
+    for name, value in zip(module.output_names, module.outputs, strict=True):
+        if ports[name].scale is not None and isinstance(value.op, Dequantize):
+            renamed[value.op.x.name] = found[name]
+            renamed[name] = real_numbers(found[name], ports[name])
+    return renamed
+
+
 def _judge(
     module: Module,
     samples: Sequence[Mapping[str, Array]],
@@ -228,13 +265,40 @@ def _fidelity(
 
     session = onnxruntime_session(Path(against), "ORT_ENABLE_ALL")
     names = [port.name for port in artifact.manifest.outputs]
+    _same_ports(artifact, session, str(against))
     mine: dict[str, list[Array]] = {name: [] for name in names}
     theirs: dict[str, list[Array]] = {name: [] for name in names}
+    ports = {port.name: port for port in artifact.manifest.outputs}
     for feeds, reference in zip(samples, references, strict=True):
-        for name, array in zip(names, session.run(names, dict(feeds)), strict=True):
+        for name, array in zip(
+            names, session.run(names, _real_feeds(artifact, feeds)), strict=True
+        ):
             theirs[name].append(np.asarray(array, np.float64).ravel())
-            mine[name].append(reference[name].astype(np.float64).ravel())
+            mine[name].append(real_numbers(reference[name], ports[name]).astype(np.float64).ravel())
     return tuple(fidelity(name, np.stack(theirs[name]), np.stack(mine[name])) for name in names)
+
+
+def _same_ports(artifact: Artifact, session: Judge, where: str) -> None:
+    """Refuse a model with other inputs or without the artifact's outputs."""
+    ours = {port.name: port for port in artifact.manifest.inputs}
+    theirs = {taken.name: taken for taken in session.get_inputs()}
+    outputs = {output.name for output in session.get_outputs()}
+    missing = [port.name for port in artifact.manifest.outputs if port.name not in outputs]
+    fits = ours.keys() == theirs.keys() and all(
+        len(port.shape) == len(theirs[name].shape)
+        and all(
+            size == dim or not isinstance(dim, int)
+            for size, dim in zip(port.shape, theirs[name].shape, strict=True)
+        )
+        for name, port in ours.items()
+    )
+    if missing or not fits:
+        raise UserError(
+            f"it is not the model that the artifact was compiled from: its inputs are "
+            f"{', '.join(sorted(theirs))}, its outputs {', '.join(sorted(outputs))}",
+            where=where,
+            remedy=f"give the float original of {artifact.manifest.model!r}",
+        )
 
 
 def fidelity(name: str, expected: Array, actual: Array) -> Fidelity:

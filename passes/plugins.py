@@ -37,7 +37,7 @@ def load_plugin(path: str | Path) -> tuple[str, ...]:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         _forget(name)
         raise _user_error(path, resolved, error) from error
     return tuple(key for key, found in PASSES.items() if found.__module__ == name)
@@ -73,7 +73,7 @@ def _forget(module: str) -> None:
             del registry[key]
 
 
-def _user_error(path: Path, resolved: Path, error: Exception) -> UserError:
+def _user_error(path: Path, resolved: Path, error: BaseException) -> UserError:
     line = error.lineno if isinstance(error, SyntaxError) else None
     for frame in traceback.extract_tb(error.__traceback__):
         if frame.filename == str(resolved):
@@ -82,6 +82,6 @@ def _user_error(path: Path, resolved: Path, error: Exception) -> UserError:
     return UserError(f"the file raises {_summary(error)}", where=where)
 
 
-def _summary(error: Exception) -> str:
+def _summary(error: BaseException) -> str:
     message = error.msg if isinstance(error, SyntaxError) else str(error)
     return f"{type(error).__name__}: {message}" if message else type(error).__name__

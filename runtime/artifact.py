@@ -70,7 +70,14 @@ class Artifact:
     @cached_property
     def target(self) -> Target:
         """The machine that it was compiled for."""
-        return Target.from_dict(self.manifest.target, where="the artifact's target record")
+        try:
+            return Target.from_dict(self.manifest.target, where="the artifact's target record")
+        except UserError as error:
+            raise UserError(
+                error.message,
+                where=error.where,
+                remedy="it was made by another version of mcc: compile the model again",
+            ) from None
 
     def module(self, name: str) -> Module:
         """A module kept in the artifact: `module` (float or quantized), `lowered` or `program`.
@@ -81,7 +88,10 @@ class Artifact:
         text = self.member(f"{name}.mir")
         weights = self.members.get(f"{name}.safetensors")
         arrays = weights_from_bytes(weights, f"{name}.safetensors") if weights else {}
-        return parse(text.decode(), arrays, source=f"{name}.mir")
+        try:
+            return parse(text.decode(), arrays, source=f"{name}.mir")
+        except UnicodeDecodeError as error:
+            raise UserError(f"is no text: {error}", where=f"{name}.mir") from None
 
     def member(self, name: str) -> bytes:
         """The bytes of a member; `UserError` naming the members there are."""

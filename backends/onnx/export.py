@@ -67,6 +67,8 @@ def _reserve_outputs(writer: Writer, module: Module) -> list[tuple[str, Value]]:
     again: list[tuple[str, Value]] = []
     taken = set(module.inputs)
     for name, value in zip(module.output_names, module.outputs, strict=True):
+        if value in module.inputs and name == value.name:
+            continue  # handed through: ONNX lets an input be an output
         if value in taken or isinstance(value.op, Constant):
             writer.reserve(name)
             again.append((name, value))

@@ -62,7 +62,9 @@ def parse_shapes(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     show_default=True,
     help="How calibration chooses ranges.",
 )
-@click.option("--samples", type=click.IntRange(1), default=128, show_default=True, help="How many to use.")
+@click.option(
+    "--samples", type=click.IntRange(1), default=128, show_default=True, help="How many to use."
+)
 @click.option("--input-range", help="LOW,HIGH of synthetic inputs, where no samples are given.")
 @click.option("--shape", "shapes", multiple=True, help="NAME=1x3x32x32 for symbolic dimensions.")
 @click.option("--passes", help='A pipeline, such as "O2,prune{sparsity=0.5}".')
@@ -110,6 +112,7 @@ def command(
     mcc resnet8.onnx --target riscv-accel -O2 --calibrate cifar10.npz
     mcc resnet8.onnx --quantize int8 --emit onnx -o resnet8_int8.onnx
     """
+    from mcc.ir import check_writable
     from mcc.passes import pass_named
 
     from .. import report
@@ -133,6 +136,9 @@ def command(
             "start": start,
         }
     )
+    path = output or Path(model.stem + ".mcc")
+    if output or not stage:
+        check_writable(path)  # before the work, not after it
     with progress_bar(quiet=as_json) as progress:
         compilation = Compilation(options, progress)
         if print_after:
@@ -146,7 +152,6 @@ def command(
             _emit(compilation, model, stage, output)
             record: dict[str, object] = {"stage": stage, "output": str(output or "-")}
         else:
-            path = output or Path(model.stem + ".mcc")
             artifact = compilation.artifact(model)
             artifact.save(path)
             record = report.artifact_record(artifact, path)

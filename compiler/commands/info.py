@@ -53,7 +53,7 @@ def _artifact(source: Path, as_json: bool, verbose: int) -> None:
     if as_json:
         print_json(record)
         return
-    report.print_summary(record, verbose + 1)
+    report.print_summary(record, verbose + 1, verb="")
     click.echo("members")
     print_facts({name: size(len(data)) for name, data in sorted(artifact.members.items())})
     click.echo("made with")

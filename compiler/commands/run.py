@@ -19,7 +19,7 @@ SHOWN = 10
 @click.argument("artifact", type=click.Path(path_type=Path), required=False)
 @click.option("--input", "-i", "source", help="Inputs: an .npz, or a folder of .npy files.")
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Write outputs to an .npz.")
-@click.option("--limit", type=int, default=None, help="Run at most this many samples.")
+@click.option("--limit", type=click.IntRange(1), help="Run at most this many samples.")
 @click.option("--threads", type=int, default=None, help="Threads of compiled CPU code.")
 @click.option("--random", "synthetic", is_flag=True, help="Run on one synthetic input.")
 @click.option(
@@ -50,7 +50,7 @@ def command(
     With --elf: run a program made by `mcc MODEL --emit elf` on an emulated core with the simulated
     accelerator; it brings its own inputs.
     """
-    from mcc.ir import UserError
+    from mcc.ir import UserError, check_writable
     from mcc.runtime import Session
 
     from ..samples import labels_in, random_samples, read_samples
@@ -62,11 +62,15 @@ def command(
         return
     if artifact is None or elf is not None:
         raise UserError("one program is needed", remedy="give a .mcc file, or --elf program.elf")
+    if output is not None:
+        check_writable(output)  # before the work, not after it
     session = Session(artifact, threads=threads)
     labels: list[int] | None = None
     if source is not None:
         samples = read_samples(source, session.manifest, limit)
-        labels = labels_in(source, len(samples))
+        labels, note = labels_in(source, len(samples))
+        if note:
+            click.echo(f"note: {source}: {note}", err=True)
     elif synthetic:
         samples = random_samples(session.manifest, 1)
     else:

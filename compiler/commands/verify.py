@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 @click.command("verify")
 @click.argument("artifact", type=click.Path(path_type=Path))
 @click.option("--input", "-i", "source", help="Inputs: an .npz, or a folder of .npy files.")
-@click.option("--samples", type=int, default=4, show_default=True, help="How many inputs to try.")
+@click.option(
+    "--samples", type=click.IntRange(1), default=4, show_default=True, help="How many inputs."
+)
 @click.option("--against", type=click.Path(path_type=Path), help="The float ONNX original.")
 @click.option("--no-onnxruntime", is_flag=True, help="Leave onnxruntime out.")
 @json_option

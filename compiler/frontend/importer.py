@@ -1,5 +1,6 @@
 """Builds a module from a graph: one node after the other, constants folded on the way."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 from mcc.ir import (
@@ -36,6 +37,8 @@ def build(graph: Graph, where: str) -> Module:
         computes at run time what must be known while importing; names the node.
     """
     region = Region(list(graph.inputs.values()), list(graph.inputs))
+    for value in region.args:
+        _refuse_huge(value, where)
     values = {value.name: value for value in region.args}
     values |= {name: constant(array, name).result for name, array in graph.weights.items()}
     for node in graph.nodes:
@@ -47,6 +50,8 @@ def build(graph: Graph, where: str) -> Module:
             raise _user_error(node, str(error), where) from None
         except DynamicInputError as error:
             raise _user_error(node, str(error), where, _DYNAMIC) from None
+        for value in results.values():
+            _refuse_huge(value, where)
         values.update(results)
     outputs = [values[name] for name in graph.outputs]
     for name, value in zip(graph.outputs, outputs, strict=True):
@@ -56,6 +61,21 @@ def build(graph: Graph, where: str) -> Module:
     _attach(outputs, region)
     region.append(Yield(tuple(outputs)))
     return Module(graph.name, region, graph.outputs)
+
+
+MOST_ELEMENTS = 2**31 - 1
+"""Compiled code and the accelerator count elements in 32 bits."""
+
+
+def _refuse_huge(value: Value, where: str) -> None:
+    count = math.prod(value.tensor.dims)
+    if count > MOST_ELEMENTS:
+        raise UserError(
+            f"tensor {value.name!r} has {count:,} elements, more than the {MOST_ELEMENTS:,} that "
+            "mcc can count",
+            where=where,
+            remedy="compile for a smaller shape (--shape name=1x3x32x32)",
+        )
 
 
 _DYNAMIC = (

@@ -1,6 +1,7 @@
 """From a file, bytes or a ModelProto to a checked ModelProto."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -47,6 +48,10 @@ def check(model: onnx.ModelProto, where: str) -> None:
             where=where,
             remedy="upgrade the package onnx, or export the model with an older opset",
         )
+    outputs = [output.name for output in model.graph.output]
+    if len(set(outputs)) < len(outputs):
+        twice = next(name for name in outputs if outputs.count(name) > 1)
+        raise UserError(f"two outputs are called {twice!r}", where=where, remedy=_DAMAGED)
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError) as error:
@@ -90,7 +95,19 @@ def _parse(content: bytes, where: str) -> onnx.ModelProto:
         raise UserError(
             "not an ONNX model, or cut short: its bytes do not decode", where=where, remedy=_DAMAGED
         ) from None
+    if any(isinstance(text, bytes) for text in _names(model.graph)):
+        raise UserError("a name in it is no UTF-8 text", where=where, remedy=_DAMAGED)
     return model
+
+
+def _names(graph: onnx.GraphProto) -> Iterator[object]:
+    """Every name that is read as text; protobuf gives bytes for what is not UTF-8."""
+    yield graph.name
+    for node in graph.node:
+        yield from (node.op_type, node.domain, node.name, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
+    for named in (graph.initializer, graph.input, graph.output, graph.value_info):
+        yield from (item.name for item in named)
 
 
 def _refuse_external(model: onnx.ModelProto, where: str) -> None:

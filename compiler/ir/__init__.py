@@ -7,6 +7,7 @@ from .errors import OpError, UserError, known_names
 from .evaluator import evaluate
 from .fields import Field, Kind
 from .files import (
+    check_writable,
     load_module,
     save_module,
     weights_from_bytes,
@@ -59,6 +60,7 @@ __all__ = [
     "VerifyError",
     "Yield",
     "apply_rules",
+    "check_writable",
     "constant",
     "constant_of",
     "evaluate",

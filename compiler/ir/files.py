@@ -34,7 +34,10 @@ def load_module(path: str | Path) -> Module:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot be read: {error}", where=str(path)) from None
     beside = path.with_suffix(".safetensors")
-    weights = weights_from_bytes(beside.read_bytes(), str(beside)) if beside.exists() else {}
+    try:
+        weights = weights_from_bytes(beside.read_bytes(), str(beside)) if beside.exists() else {}
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", where=str(beside)) from None
     return parse(text, weights, source=str(path))
 
 
@@ -84,11 +87,39 @@ def weights_from_bytes(content: bytes, where: str) -> dict[str, Array]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write to a temporary file in the same folder and rename it: nobody sees half a file."""
+    """Write to a temporary file in the same folder and rename it: nobody sees half a file.
+
+    A link stays a link to the new content; what is no file, such as a pipe, is written directly.
+
+    Raises:
+        UserError: Where the file cannot be written, for want of a folder, a right or space.
+    """
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        check_writable(path)
+        if path.exists() and not path.is_file():
+            path.write_bytes(content)
+        else:
+            _replace(Path(os.path.realpath(path)), content)
     except OSError as error:
-        raise UserError(f"cannot be written: {error.strerror}", where=str(path)) from None
+        raise _unwritable(path, error.strerror or str(error)) from None
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a path that cannot become a file, before long work; raises as `write_atomically`."""
+    try:
+        if path.is_dir():
+            raise _unwritable(path, "it is a folder")
+        folder = Path(os.path.realpath(path)).parent
+        if not folder.is_dir():
+            raise _unwritable(path, f"there is no folder {folder}", f"mkdir -p {folder}")
+        if not os.access(path if path.exists() else folder, os.W_OK):
+            raise _unwritable(path, "no permission")
+    except OSError as error:
+        raise _unwritable(path, error.strerror or str(error)) from None
+
+
+def _replace(path: Path, content: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".mcc-")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -99,3 +130,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def _unwritable(path: Path, reason: str, remedy: str = "") -> UserError:
+    return UserError(f"cannot be written: {reason}", where=str(path), remedy=remedy)
