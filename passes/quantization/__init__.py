@@ -8,6 +8,7 @@ from .quantize import QuantizePass, quantize_module
 from .ranges import Range, Ranges, collect_ranges
 from .samples import LABELS, load_samples, synthetic_samples
 from .scheme import Scheme, scheme_for
+from .statistics import RecordStatistics, statistic_ranges
 
 __all__ = [
     "LABELS",
@@ -15,6 +16,7 @@ __all__ = [
     "QuantizePass",
     "Range",
     "Ranges",
+    "RecordStatistics",
     "Scheme",
     "collect_ranges",
     "equalize",
@@ -23,5 +25,6 @@ __all__ = [
     "prepared",
     "quantize_module",
     "scheme_for",
+    "statistic_ranges",
     "synthetic_samples",
 ]

@@ -4,7 +4,8 @@ Calibration and everything before and after it.
 """
 
 import itertools
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from mcc.ir import Module, RewriteReport
@@ -16,6 +17,7 @@ from .insert import insert_quantization
 from .ranges import Feeds, Progress, Ranges, collect_ranges
 from .samples import load_samples, synthetic_samples
 from .scheme import LARGEST_FACTOR, Method, Mode, Scheme
+from .statistics import META
 
 EQUALIZATION_SAMPLES = 16
 """Enough to see how large each channel gets; they stay in memory."""
@@ -29,6 +31,7 @@ def quantize_module(
     limit: int | None = None,
     progress: Progress | None = None,
     report: RewriteReport | None = None,
+    known: Mapping[str, tuple[float, float]] | None = None,
 ) -> tuple[Module, Ranges]:
     """Prepare, calibrate and quantize a float module; the module itself stays as it is.
 
@@ -40,6 +43,7 @@ def quantize_module(
         limit: The largest number of samples to use.
         progress: Called after each sample with how many are done, and `limit` or 0.
         report: Receives what was quantized, and why the rest was not.
+        known: Ranges that are better than those of the samples, by value name.
 
     Returns:
         The quantize/dequantize form, and the ranges behind it.
@@ -54,7 +58,7 @@ def quantize_module(
         first = list(itertools.islice(samples, EQUALIZATION_SAMPLES))
         equalize(fresh, first)
         samples = itertools.chain(first, samples)
-    ranges = collect_ranges(fresh, samples, method, limit, progress)
+    ranges = collect_ranges(fresh, samples, method, limit, progress).replaced(known or {})
     return insert_quantization(fresh, ranges, scheme, report), ranges
 
 
@@ -96,11 +100,16 @@ class QuantizePass(Pass, name="quantize"):
 
     def run(self, module: Module, report: RewriteReport) -> Module:
         notes: list[str] = []
+        statistics = module.meta.get(META)
+        known: dict[str, tuple[float, float]] = {}
         if self.samples:
             feeds = load_samples(module, self.samples, notes.append)
         else:
             feeds = synthetic_samples(module, (self.input_low, self.input_high))
             notes.append(f"synthetic inputs between {self.input_low:g} and {self.input_high:g}")
+            if statistics is not None:
+                known = json.loads(statistics)
+                notes.append("ranges of batch normalizations")
         quantized, ranges = quantize_module(
             module,
             self.scheme,
@@ -109,7 +118,9 @@ class QuantizePass(Pass, name="quantize"):
             self.limit,
             lambda done, total: report.progress("calibrating", done, total),
             report,
+            known,
         )
+        quantized.meta.pop(META, None)
         notes.insert(0, f"{ranges.samples} samples, {ranges.method}")
         quantized.meta["calibration"] = "; ".join(notes)
         return quantized

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -43,6 +43,14 @@ class Ranges:
                 f"calibration saw no value {name!r}",
                 remedy="calibrate the module that is quantized, after the same passes",
             ) from None
+
+    def replaced(self, known: Mapping[str, tuple[float, float]]) -> "Ranges":
+        """With other ranges for the names in `known`; names that no value has are left out."""
+        values = {
+            name: replace(old, lo=known[name][0], hi=known[name][1]) if name in known else old
+            for name, old in self.values.items()
+        }
+        return Ranges(values, self.method, self.samples)
 
     def to_json(self) -> str:
         """One JSON object; `from_json` reads it back."""
