@@ -25,6 +25,7 @@ from mcc.passes import (
     Pass,
     PassRun,
     QuantizePass,
+    RecordStatistics,
     discover,
     load_plugin,
     pass_named,
@@ -97,6 +98,9 @@ class Compilation:
         options = self.options
         edges = (IntegerEdges(),) if options.io == "int8" else ()
         floats = pipeline_for(options.passes, options.level)
+        if self.quantizes and options.calibrate is None:
+            # First: folding a batch normalization loses what its statistics say of ranges.
+            floats = (RecordStatistics(), *floats)
         return (
             # Float rewrites first: what they fold is neither calibrated nor quantized.
             ("optimized", lambda module: self.run(module, floats)),
