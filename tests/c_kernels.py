@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mcc.backends.riscv_accel.riscv.host import HostCode
+from mcc.backends.riscv_accel.riscv.calls import HostCode
 from mcc.backends.riscv_accel.riscv.literals import array_literal
 from mcc.backends.riscv_accel.riscv.source import KERNELS, resource
 from mcc.backends.riscv_accel.riscv.values import C_TYPES, root

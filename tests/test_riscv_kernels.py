@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mcc.ops as ops
-from mcc.backends.riscv_accel.riscv.host import EXACT, HostCode
+from mcc.backends.riscv_accel.riscv.calls import EXACT, HostCode
 from mcc.backends.riscv_accel.riscv.selftest import fnv1a
 from mcc.ir import Array, DType, Module, Op, Region, Tensor, UserError, Value, Yield, constant
 

@@ -150,6 +150,6 @@ def test_without_a_compiler_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPat
         del name
 
     monkeypatch.setattr(toolchain, "find_spec", no_package)
-    monkeypatch.setattr(toolchain.shutil, "which", no_program)
+    monkeypatch.setattr("shutil.which", no_program)
     with pytest.raises(UserError, match=r"no RISC-V compiler(.|\n)*mcc-compiler\[riscv\]"):
         toolchain_for(load_target("gemmini"))

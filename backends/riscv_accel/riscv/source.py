@@ -10,7 +10,7 @@ from mcc.ops import Reshape
 from mcc.runtime import Launch, LayerRecord, Target
 
 from ..linking import Linked
-from .host import EXACT, HostCode
+from .calls import EXACT, HostCode
 from .literals import array_literal, bytes_literal, comment_text, string_literal
 from .rolled import Roller, flat_lines
 from .values import C_TYPES, Places, place_values
@@ -81,7 +81,7 @@ class Source:
     def exact(self) -> bool:
         """Whether every op of the host gives the bits of its definition."""
         return all(
-            isinstance(op, EXACT)
+            isinstance(op, EXACT) or op.results[0].tensor.dtype.is_integer
             for op in self.module.body
             if not isinstance(op, Launch | Constant | Yield)
         )
