@@ -1,81 +1,144 @@
 """Compares the simulator and its cycle model with recorded runs of the hardware in RTL simulation.
 
-    python benchmarks/cycle_model.py FOLDER_OF_STREAMS [NAME …] [--run warm|dcold] [--json]
+    python benchmarks/cycle_model.py [FOLDER_OF_STREAMS] [NAME …] [--run warm|dcold|cold]
+                                     [--json] [--write]
 
-Each explicit command stream is run on the functional simulator, whose output bytes must be the
-recorded ones, and timed by the cycle model, with the host's retired instructions between commands
-as the host's cycles. `warm` is a second run with data in the cache; `dcold` one with data in DRAM
-only.
+Each command stream runs on the functional simulator, whose output bytes must be the recorded ones,
+and is timed by the cycle model in two ways. `host_recorded`: each command comes no earlier than the
+hardware's queue accepted it. `host_modelled`: the host takes a cycle per recorded instruction, and
+its code and operand tables come through modelled caches.
+
+`warm` is a second run with data in the cache; `dcold` one with data in DRAM only; `cold` the first
+one. The caches replace random lines, so a prediction is the mean over several seeds.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from recording import REPOSITORY, Cell, Table, arguments, finish
 from rtl_streams import Stream, differing_outputs, new_machine, read_streams
 
-from mcc.runtime import isa
+from mcc.runtime import Target, isa, load_target
 from mcc.runtime.simulator import CycleModel
-from mcc.runtime.target import Target, load_target
+
+STREAMS = REPOSITORY.parent / "shared" / "rtl" / "streams"
+MODES = ("host_recorded", "host_modelled")
+RUNS = ("warm", "dcold", "cold")
+SEEDS = 8
 
 _BEFORE_FIRST = 10
 """Cycles from reading the cycle counter to the first command, in the recorded programs."""
 
 _FENCE = isa.Fence().commands()
+_LOOPS = (8, 15)
+"""Function numbers of LOOP_WS and LOOP_CONV_WS, which start the hardware's unrollers."""
+_UNROLLER = {8: 2, 15: 4}
+"""Cycles from the loop command's acceptance to its first unrolled command's."""
+
+_PAGE = 256
+_PROLOGUE = 40
+"""Bytes of code before the first command."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One stream: measured and predicted cycles of a run."""
+    """One stream: measured and predicted cycles of a run, by way of modelling the host."""
 
     name: str
     kind: str
     measured: int
-    predicted: int
+    predicted: dict[str, float]
     outputs_equal: bool
 
-    @property
-    def error(self) -> float:
+    def error(self, mode: str) -> float:
         """Relative to the measured cycles."""
-        return (self.predicted - self.measured) / self.measured
+        return (self.predicted[mode] - self.measured) / self.measured
 
 
-def compare(folder: Path, names: list[str], run: str) -> Iterator[Comparison]:
-    """Every explicit stream of `folder` (or those of `names`) that has the `run`."""
-    stock = load_target("gemmini")
+def compare(folder: Path, names: list[str], run: str, seeds: int = SEEDS) -> Iterator[Comparison]:
+    """Every stream of `folder` (or those of `names`) that has the `run`."""
+    stock = _recorded_machine()
     for stream in read_streams(folder, names or None):
-        if stream.form != "explicit" or run not in stream.runs:
+        if run not in stream.runs:
             continue
         machine = new_machine(stock, stream)
         machine.run(stream.setup, timing=False)
-        machine.run(stream.commands, timing=False)
+        machine.run(stream.unrolled, timing=False)
+        target = _with_latency(stock, stream.axi_latency)
         yield Comparison(
             name=stream.name,
             kind=stream.kind,
             measured=stream.runs[run].cycles,
-            predicted=predict(_with_latency(stock, stream.axi_latency), stream, run),
+            predicted={
+                mode: float(
+                    np.mean([predict(target, stream, run, mode, seed) for seed in range(seeds)])
+                )
+                for mode in MODES
+            },
             outputs_equal=not differing_outputs(machine, stream),
         )
 
 
-def predict(target: Target, stream: Stream, run: str) -> int:
+def predict(target: Target, stream: Stream, run: str, mode: str, seed: int) -> int:
     """The cycles that the model gives the stream's timed region."""
-    model = CycleModel(target)
-    region = np.concatenate([stream.commands, _FENCE])
-    gaps = np.append(host_gaps(stream), 1.0)
+    model = CycleModel(target, seed=seed)
+    region = np.concatenate([stream.unrolled, _FENCE])
+    place = _issued_by(stream)
+    gaps = np.append(host_gaps(stream)[place], 1.0)
+    again = np.diff(place, prepend=-1) == 0
+    gaps[:-1][again] = 1.0  # what a loop command is unrolled into
+    code = np.concatenate([host_code(stream)[place], [[-1, -1, -1]]])
+    code[:-1][again] = -1
     if len(stream.setup):
         model.run(stream.setup)
-    if run == "warm":
-        model.run(region, gaps)  # fills the cache
-    else:
-        model.forget_cache()
     model.run(_FENCE)
-    return model.run(region, gaps).total + _BEFORE_FIRST
+    if run != "cold":
+        model.run(region, gaps, code=code)  # fills the caches
+    if run == "dcold":
+        model.forget_cache(0, stream.dram_bytes)
+    model.run(_FENCE)
+    if mode == "host_modelled":
+        gaps[0] = max(gaps[0], 1.0)
+        return model.run(region, gaps, code=code).total + _BEFORE_FIRST
+    earliest = np.append(accepted(stream, run)[place], 0)
+    earliest[earliest > 0] += model.now
+    return model.run(region, np.ones(len(region)), earliest=earliest).total
+
+
+def accepted(stream: Stream, run: str) -> npt.NDArray[np.int64]:
+    """When the accelerator accepted each command; 0 for the host's fences, which are not recorded.
+
+    What a loop command is unrolled into comes when it has been, and the unroller has begun.
+    """
+    is_fence = stream.commands["funct7"] == isa.Fence.funct7
+    when = np.zeros(len(stream.commands), np.int64)
+    when[~is_fence] = stream.runs[run].host
+    for funct7, begin in _UNROLLER.items():
+        when[stream.commands["funct7"] == funct7] += begin
+    return when
+
+
+def _issued_by(stream: Stream) -> npt.NDArray[np.intp]:
+    """For each unrolled command, which of the host's commands it comes from."""
+    if stream.form == "explicit":
+        return np.arange(len(stream.commands))
+    # The loop's own configuration stays in the unroller; the rest comes before the loop.
+    plain = np.flatnonzero(~np.isin(stream.commands["funct7"], _loop_commands()))
+    loops = np.flatnonzero(np.isin(stream.commands["funct7"], _LOOPS))
+    assert loops.size == 1, "streams with one loop"
+    unrolled = len(stream.unrolled) - plain.size
+    before = plain[plain < loops[0]]
+    after = plain[plain > loops[0]]
+    return np.concatenate([before, np.repeat(loops, unrolled), after])
+
+
+def _loop_commands() -> list[int]:
+    return [*_LOOPS, *range(9, 14), *range(16, 22)]
 
 
 def host_gaps(stream: Stream) -> npt.NDArray[np.float64]:
@@ -92,7 +155,53 @@ def host_gaps(stream: Stream) -> npt.NDArray[np.float64]:
     # A fence is an instruction of its own between two commands, and was not recorded.
     fences = np.diff(np.cumsum(is_fence)[~is_fence], prepend=0)
     gaps[~is_fence] = np.maximum(since - fences, 1.0)
+    if stream.form != "explicit":
+        # The loop's configuration takes the host's time, and leaves nothing else behind.
+        total = 0.0
+        inside = np.isin(stream.commands["funct7"], _loop_commands())
+        for index in range(len(gaps)):
+            total += gaps[index]
+            if not inside[index] or stream.commands["funct7"][index] in _LOOPS:
+                gaps[index] = total
+                total = 0.0
+        for funct7, begin in _UNROLLER.items():
+            gaps[stream.commands["funct7"] == funct7] += begin
     return gaps
+
+
+def host_code(stream: Stream) -> npt.NDArray[np.int64]:
+    """Where the host's code for each command lies, its bytes, and where its operands lie.
+
+    Unrolled code runs straight on, with 4 bytes an instruction; a table has 16 bytes a command and
+    is read two commands ahead. Both are taken to follow the buffers in memory. Compiled loops are
+    taken to stay in the instruction cache.
+    """
+    count = len(stream.commands)
+    code = np.full((count, 3), -1, np.int64)
+    if stream.issue == "c-loop":
+        return code
+    is_fence = stream.commands["funct7"] == isa.Fence.funct7
+    retired = stream.runs["warm"].retired
+    sizes = np.full(count, 4, np.int64)
+    start = -(-stream.dram_bytes // _PAGE) * _PAGE + _PROLOGUE
+    if stream.issue == "straight-line-table":
+        sizes[~is_fence] = 12
+        ahead = np.cumsum(~is_fence) + 1
+        table = -(-(start + int(sizes.sum())) // _PAGE) * _PAGE
+        code[~is_fence, 2] = table + 16 * ahead[~is_fence]
+    elif retired.size:
+        sizes[~is_fence] = 4 * np.maximum(np.diff(retired, prepend=retired[0] - 1), 1)
+    ends = np.cumsum(sizes)
+    code[:, 0] = start + ends - sizes
+    code[:, 1] = sizes
+    return code
+
+
+def _recorded_machine() -> Target:
+    """The stock target with what the loop for convolutions uses beyond the portable subset."""
+    stock = load_target("gemmini")
+    machine = stock.machine.model_copy(update={"extensions": ("pixel_repeats",)})
+    return stock.model_copy(update={"accelerator": machine})
 
 
 def _with_latency(target: Target, latency: int) -> Target:
@@ -101,43 +210,111 @@ def _with_latency(target: Target, latency: int) -> Target:
     return target.model_copy(update={"accelerator": machine})
 
 
-def _report(comparisons: list[Comparison]) -> str:
-    lines = [f"{'stream':28} {'kind':12} {'measured':>9} {'predicted':>9} {'error':>7}  outputs"]
+def summary(comparisons: list[Comparison], mode: str) -> dict[str, float]:
+    """How far off the predictions are, as fractions of the measured cycles."""
+    size = np.abs([c.error(mode) for c in comparisons])
+    bias = np.array([c.error(mode) for c in comparisons])
+    return {
+        "mean_abs_error": float(size.mean()),
+        "median_abs_error": float(np.median(size)),
+        "p90_abs_error": float(np.quantile(size, 0.9)),
+        "worst_abs_error": float(size.max()),
+        "bias": float(bias.mean()),
+    }
+
+
+def _record(comparisons: list[Comparison], run: str) -> dict[str, object]:
+    return {
+        "run": run,
+        "streams": len(comparisons),
+        "outputs_equal": all(c.outputs_equal for c in comparisons),
+        **{mode: summary(comparisons, mode) for mode in MODES},
+        "cases": [
+            {
+                "name": c.name,
+                "kind": c.kind,
+                "measured": c.measured,
+                "outputs_equal": c.outputs_equal,
+                **{
+                    mode: {"predicted": c.predicted[mode], "error": c.error(mode)} for mode in MODES
+                },
+            }
+            for c in comparisons
+        ],
+    }
+
+
+def _percent(value: float) -> str:
+    return f"{value:.1%}"
+
+
+def _tables(comparisons: list[Comparison], run: str) -> list[Table]:
+    script = "python benchmarks/cycle_model.py"
+    if run != "warm":
+        script += f" --run {run}"
+    kinds = [*sorted({c.kind for c in comparisons}), "all"]
+    rows: list[tuple[Cell, ...]] = []
+    for kind in kinds:
+        chosen = [c for c in comparisons if kind in (c.kind, "all")]
+        cells: list[Cell] = [kind, len(chosen)]
+        for mode in MODES:
+            found = summary(chosen, mode)
+            names = ("mean_abs_error", "p90_abs_error", "worst_abs_error", "bias")
+            cells.extend(_percent(found[name]) for name in names)
+        rows.append(tuple(cells))
+    wrong = [c.name for c in comparisons if not c.outputs_equal]
+    parts = ("mean", "p90", "worst", "bias")
+    return [
+        Table(
+            f"cycle_model_{run}",
+            f"Cycle model against RTL, {run} runs",
+            script,
+            (
+                "streams",
+                "count",
+                *(f"recorded host: {part}" for part in parts),
+                *(f"modelled host: {part}" for part in parts),
+            ),
+            list(rows),
+            [
+                "Errors of the total cycle count, as fractions of the measured one.",
+                f"Output bytes differ in: {', '.join(wrong) or 'none'}.",
+            ],
+        )
+    ]
+
+
+def _listing(comparisons: list[Comparison]) -> str:
+    head = f"{'stream':28} {'kind':12} {'measured':>9}"
+    lines = [head + "".join(f" {mode:>13} {'error':>7}" for mode in MODES) + "  outputs"]
     for c in comparisons:
+        parts = [f" {c.predicted[mode]:13.0f} {c.error(mode):7.1%}" for mode in MODES]
         outputs = "equal" if c.outputs_equal else "DIFFER"
-        lines.append(
-            f"{c.name:28} {c.kind:12} {c.measured:9} {c.predicted:9} {c.error:7.1%}  {outputs}"
-        )
-    lines.append("")
-    lines.append(f"{'kind':12} {'streams':>7} {'mean |error|':>12} {'bias':>7}")
-    for kind in sorted({c.kind for c in comparisons}):
-        errors = np.array([c.error for c in comparisons if c.kind == kind])
-        lines.append(
-            f"{kind:12} {errors.size:7} {np.abs(errors).mean():12.1%} {errors.mean():7.1%}"
-        )
-    size = np.abs([c.error for c in comparisons])
-    lines.append(
-        f"{'all':12} {size.size:7} mean {size.mean():.1%}, median {np.median(size):.1%}, "
-        f"90th percentile {np.quantile(size, 0.9):.1%}, largest {size.max():.1%}"
-    )
+        lines.append(f"{c.name:28} {c.kind:12} {c.measured:9}{''.join(parts)}  {outputs}")
     return "\n".join(lines)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("folder", type=Path, help="the folder of recorded streams")
+    parser = arguments((__doc__ or "").partition("\n")[0])
+    parser.add_argument("folder", type=Path, nargs="?", default=STREAMS, help="recorded streams")
     parser.add_argument("names", nargs="*", help="only these streams")
-    parser.add_argument("--run", choices=["warm", "dcold"], default="warm")
-    parser.add_argument("--json", action="store_true", help="print a list of records")
+    parser.add_argument("--run", choices=RUNS, default="warm")
     options = parser.parse_args()
+    if not options.folder.exists():
+        print(f"needs recorded streams at {options.folder}", file=sys.stderr)
+        return 2
     comparisons = list(compare(options.folder, options.names, options.run))
     if not comparisons:
         print(f"no stream in {options.folder} has this name and run", file=sys.stderr)
         return 2
     if options.json:
-        print(json.dumps([{**asdict(c), "error": c.error} for c in comparisons], indent=1))
+        print(json.dumps(_record(comparisons, options.run), indent=1))
+        options.json = False
+        if not options.write:
+            return 0 if all(c.outputs_equal for c in comparisons) else 1
     else:
-        print(_report(comparisons))
+        print(_listing(comparisons))
+    finish(_tables(comparisons, options.run), options)
     return 0 if all(c.outputs_equal for c in comparisons) else 1
 
 

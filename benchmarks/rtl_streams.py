@@ -141,11 +141,23 @@ def _commands(rows: list[list[Any]]) -> isa.Commands:
             commands[index] = isa.Fence().encode()
         else:
             commands[index] = (row[0], _operand(row[0], row[1]), _operand(row[0], row[2]))
+    is_execute = (commands["funct7"] == isa.ConfigExecute.funct7) & (commands["rs1"] & 3 == 0)
+    # An activation of results written to the scratchpad, which no recorded program does.
+    commands["rs1"][is_execute] &= np.uint64(~np.uint64(0b11000))
+    # A scale of all ones, which only unrollers write, keeps the last one.
+    scale = 0
+    for index in np.flatnonzero((commands["funct7"] == 0) & (commands["rs1"] & 3 == 2)):
+        value = int(commands["rs2"][index])
+        scale = scale if value >> 32 == 0xFFFFFFFF else value >> 32
+        commands["rs2"][index] = value & 0xFFFFFFFF | scale << 32
     return commands
 
 
 def _operand(funct7: int, text: str) -> int:
-    """The recorded operand. The hardware unrollers write "no address" in fewer bits than programs."""
+    """The recorded operand.
+
+    The hardware's unrollers write "no address" in fewer bits than programs do.
+    """
     value = int(text, 16)
     computes = (isa.Preload.funct7, isa.ComputePreloaded.funct7, isa.ComputeKept.funct7)
     if funct7 in computes and value >> 29 & 7 == 7:

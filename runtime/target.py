@@ -19,6 +19,7 @@ EXTENSIONS: dict[str, str] = {
     "lut": "a 256-byte table applied at move-out",
     "pool": "max and average pooling with windows up to 15 at move-out",
     "move_out_scratchpad": "move-out into scratchpad rows instead of DRAM",
+    "pixel_repeats": "move-in that writes a pixel's channels into several rows (some Gemminis)",
 }
 """The extensions that a target may list, each with what it adds to the portable instruction set."""
 
@@ -50,10 +51,14 @@ class Host(_Record):
     """Bytes of the instruction cache, and of the data cache."""
     cache_ways: int = Field(default=4, gt=0)
     cache_line_bytes: int = Field(default=64, gt=0)
-    l2_hit: int = Field(default=16, ge=0)
-    """Cycles that the host waits for a line from the cache that it shares with the accelerator."""
-    l2_miss: int = Field(default=20, ge=0)
+    code_hit: int = Field(default=17, ge=0)
+    """Cycles that the host waits for a line of code from the cache that it shares with the
+    accelerator."""
+    code_miss: int = Field(default=25, ge=0)
     """Cycles that it waits for one from DRAM, besides `dma.dram_latency`."""
+    data_hit: int = Field(default=12, ge=0)
+    """The same of operands."""
+    data_miss: int = Field(default=19, ge=0)
 
     @field_validator("features", mode="before")
     @classmethod
@@ -104,6 +109,8 @@ class Dma(_Record):
     """Bytes of the largest aligned request."""
     requests_in_flight: int = Field(gt=0)
     """Read requests that the cache works on at once."""
+    requests_queued: int = Field(gt=0)
+    """Read requests that wait before it."""
     loads_in_flight: int = Field(gt=0)
     """Moves-in whose requests may be outstanding."""
     tlb_entries: int = Field(gt=0)

@@ -62,7 +62,9 @@ class ConfigLoad(Instruction, mnemonic="config_ld", funct7=0, selector=1):
     """1: moves into the accumulator read int8 from DRAM, else int32."""
     state: int = integer("rs1", 4, 3, default=0)
     pixel_repeats: int = integer("rs1", 15, 8, default=1)
-    """The hardware reads 0 as 1; other values are not portable."""
+    """Times that each row of int8 is written into the scratchpad: after the first, each time one
+    row higher and `cols` columns further (for convolutions of few channels). The hardware reads 0
+    as 1; other values need the extension pixel_repeats."""
     block_stride: int = integer("rs1", 31, 16, default=16)
     """Local rows from one block of `dim` columns to the next."""
     scale: float = real("rs1", 63, 32, default=1.0)
@@ -76,7 +78,8 @@ class ConfigLoad(Instruction, mnemonic="config_ld", funct7=0, selector=1):
     @classmethod
     def limits(cls, fields: Columns, machine: "Accelerator") -> Refusals:
         yield fields["state"] > 2, "there are only load states 0, 1 and 2"
-        yield fields["pixel_repeats"] > 1, "pixel repeats are not portable"
+        if "pixel_repeats" not in machine.extensions:
+            yield fields["pixel_repeats"] > 1, "pixel repeats are not portable"
 
 
 class ConfigStore(Instruction, mnemonic="config_st", funct7=0, selector=2):

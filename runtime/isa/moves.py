@@ -51,6 +51,7 @@ class MoveIn(Instruction, mnemonic="mvin", funct7=2):
     def execute(self, state: "State") -> None:
         config = state.load[self.load_state]
         to_accumulator = in_accumulator(self.local)
+        half = state.scratchpad.shape[0] // 2
         element = np.dtype(np.int32 if to_accumulator and not config.shrink else np.int8)
         for row in range(self.rows):
             start = self.dram + row * config.stride
@@ -68,6 +69,11 @@ class MoveIn(Instruction, mnemonic="mvin", funct7=2):
                 part = data[block * state.dim : block * state.dim + width]
                 if not to_accumulator:
                     state.scratchpad[target, :width] = part
+                    floor = half if target >= half else 0
+                    for times in range(1, config.pixel_repeats):
+                        if target - times >= floor:
+                            place = slice(times * self.cols, times * self.cols + width)
+                            state.scratchpad[target - times, place] = part
                 elif accumulates(self.local):
                     state.accumulator[target, :width] += part
                 else:

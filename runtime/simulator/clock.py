@@ -44,7 +44,8 @@ ARRAY_END, ARRAY_START, ARRAY_WORK, BANK_A, BANK_B, ARRAY_POPS = 19, 20, 21, 22,
 RESULTS_DONE, DESTINATION, ARRAY_FREE = 25, 26, 27
 STORE_END, STORE_ENTRY, STORE_FREE = 28, 29, 31
 CODE_AT, STORE_GAP, GAPS_START, GAPS_END, ROWS_START, ROWS_END = 32, 33, 34, 35, 36, 37
-WORDS = 38
+DOOR_AT, TAKEN = 38, 39
+WORDS = 40
 """Places in `Clock.words`."""
 
 DATA_FREE, DRAM_FREE, STORE_LEFT, STORE_REACHED, LOAD_BUSY, ARRAY_BUSY, STORE_BUSY = range(7)
@@ -81,8 +82,10 @@ class Numbers(NamedTuple):
     store_queue: int
     front: int
     host_line_bytes: int
-    host_hit: int
-    host_miss: int
+    code_hit: int
+    code_miss: int
+    data_hit: int
+    data_miss: int
     accept_to_allocate: int
     allocate_to_issue: int
     allocate_to_accept: int
@@ -131,6 +134,8 @@ class Clock(NamedTuple):
     """Per entry, the cycles of a store or of a row of a load."""
     slots: npt.NDArray[np.int64]
     """When each of the cache's request slots is free again."""
+    door: npt.NDArray[np.int64]
+    """When the last requests left the queue before the cache."""
     intervals: npt.NDArray[np.int64]
     """The last loads into the scratchpad: start and end of writing, bank, rows."""
     writes: npt.NDArray[np.int64]

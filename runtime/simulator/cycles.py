@@ -155,8 +155,10 @@ def _numbers(target: "Target") -> Numbers:
         store_queue=queues.store_issued,
         front=queues.front,
         host_line_bytes=host.cache_line_bytes,
-        host_hit=host.l2_hit,
-        host_miss=host.l2_miss + dma.dram_latency,
+        code_hit=host.code_hit,
+        code_miss=host.code_miss + dma.dram_latency,
+        data_hit=host.data_hit,
+        data_miss=host.data_miss + dma.dram_latency,
         **{name: _plain(value) for name, value in named.items()},
     )
 
@@ -180,6 +182,7 @@ def _new_clock(target: "Target", seed: int) -> Clock:
         front=np.full(queues.front, -NEVER, np.int64),
         costs=np.zeros(entries),
         slots=np.zeros(dma.requests_in_flight, np.int64),
+        door=np.zeros(dma.requests_queued, np.int64),
         intervals=np.full((RECENT, 4), -1, np.int64),
         writes=np.full((RECENT, 3), -1, np.int64),
         mesh=np.zeros(machine.timing.computes_in_flight, np.int64),

@@ -152,14 +152,14 @@ def _accepted(
 ) -> int:
     """When the host's next command gets into the front queue."""
     w = k.words
+    line = n.host_line_bytes
     if code >= 0:
-        line = n.host_line_bytes
         for address in range(code // line, (code + code_bytes - 1) // line + 1):
             if address != w[CODE_AT]:
                 w[CODE_AT] = address
-                gap += host_stall(k, k.host_code, address * line, line, n.host_hit, n.host_miss)
+                gap += host_stall(k, k.host_code, address * line, line, n.code_hit, n.code_miss)
     if table >= 0:
-        gap += host_stall(k, k.host_data, table, n.host_line_bytes, n.host_hit, n.host_miss)
+        gap += host_stall(k, k.host_data, table, line, n.data_hit, n.data_miss)
     room = k.front[w[COMMANDS] % k.front.size] + n.allocate_to_accept
     return int(max(w[ACCEPTED] + gap, earliest, room))
 

@@ -20,7 +20,8 @@ from mcc.ir import UserError
     NO_PRELOAD,
     STALE_DRAM,
     UNORDERED_LOADS,
-) = range(17)
+    REPEATS_TOO_WIDE,
+) = range(18)
 
 _SENTENCES = {
     DRAM_BOUNDS: "DRAM bytes {0:#x} to {1:#x} are outside the {2:#x} bytes there are",
@@ -45,6 +46,7 @@ _SENTENCES = {
         "adds to accumulator row {0}, which was loaded since the last fence; "
         "hardware does not order the two loads"
     ),
+    REPEATS_TOO_WIDE: "{0} repeats of {1} columns take one row of {2} in the scratchpad",
 }
 
 

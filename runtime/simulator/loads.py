@@ -13,6 +13,7 @@ from .faults import (
     BLOCKS_OVERLAP,
     DRAM_BOUNDS,
     MOVE_TOO_WIDE,
+    REPEATS_TOO_WIDE,
     SCRATCHPAD_BOUNDS,
     STALE_DRAM,
     UNORDERED_LOADS,
@@ -64,6 +65,10 @@ def move_in(m: Memory, op: Record, state: int) -> int:
                 if stale:
                     m.detail[0], m.detail[1] = start, start + cols * size
                     return STALE_DRAM
+    repeats = config.config_ld_pixel_repeats
+    if repeats > 1 and (to_accumulator or cols * repeats > dim):
+        m.detail[0], m.detail[1], m.detail[2] = repeats, cols, dim
+        return REPEATS_TOO_WIDE
     scale = config.config_ld_scale
     scaled = dram != 0 and size == 1 and scale != np.float32(1.0)
     pad = np.int8(m.config[PAD + state].config_pad_pad)
@@ -84,6 +89,8 @@ def move_in(m: Memory, op: Record, state: int) -> int:
                 else:
                     for c in range(width):
                         m.scratchpad[target, c] = np.int8(m.dram[start + c])
+                for times in range(1, repeats):
+                    _repeat(m, target, width, times)
                 continue
             if accumulate:
                 if m.accumulator_valid[target] & mask != mask:
@@ -107,6 +114,19 @@ def move_in(m: Memory, op: Record, state: int) -> int:
                     value = np.int32(m.accumulator[target, c] + value)
                 m.accumulator[target, c] = value
     return 0
+
+
+@kernel
+def _repeat(m: Memory, row: int, width: int, times: int) -> None:
+    """Writes what `row` got once more, `times` rows higher, but not above its half of the rows."""
+    half = m.scratchpad.shape[0] // 2
+    target = row - times
+    if target < 0 or (row >= half and target < half):
+        return
+    place = times * width
+    for c in range(width):
+        m.scratchpad[target, place + c] = m.scratchpad[row, c]
+    m.scratchpad_valid[target] |= columns_mask(width) << np.uint64(place)
 
 
 @kernel

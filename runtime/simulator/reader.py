@@ -12,6 +12,7 @@ from .clock import (
     BYTES,
     DATA_FREE,
     DONE,
+    DOOR_AT,
     DRAM,
     DRAM_FREE,
     GAPS_END,
@@ -41,6 +42,7 @@ from .clock import (
     STORE_END,
     STORE_GAP,
     STRIDE,
+    TAKEN,
     TO_SCRATCHPAD,
     ZERO_FREE,
     Clock,
@@ -52,10 +54,7 @@ from .jit import kernel
 @kernel
 def _opportunity(k: Clock, n: Numbers) -> int:
     """When the cache takes the next request."""
-    free = k.slots[0]
-    for i in range(1, k.slots.size):
-        free = min(free, k.slots[i])
-    at = max(k.words[LOOP_ORIGIN] + 1, free)
+    at = max(k.words[LOOP_ORIGIN] + 1, k.door[k.words[DOOR_AT]])
     end = k.words[GAPS_END]
     if k.words[STORE_END] != NEVER:
         end = k.words[STORE_END] + n.store_send
@@ -74,6 +73,11 @@ def _answer(
     for i in range(1, k.slots.size):
         if k.slots[i] < k.slots[slot]:
             slot = i
+    # The queue before the cache is left in order.
+    at = max(at, k.slots[slot], k.words[TAKEN])
+    k.words[TAKEN] = at
+    k.door[k.words[DOOR_AT]] = at
+    k.words[DOOR_AT] = (k.words[DOOR_AT] + 1) % k.door.size
     start = max(float(at + n.load_cache), k.reals[DATA_FREE])
     missing = misses(k, address, size, n.line_bytes)
     # A line that comes in occupies the cache's memory too.
