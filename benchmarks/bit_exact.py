@@ -3,10 +3,8 @@
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable
 
-import numpy as np
-from recording import ZOO, Cell, Table, arguments, finish, zoo_evaluator
+from recording import ZOO, Cell, Table, arguments, finish, zoo_calibration, zoo_evaluator
 
 from mcc import compile as compile_model
 from mcc.ir import Array
@@ -17,16 +15,6 @@ from mcc.verify import WAYS as VERIFY_WAYS
 
 MODELS = ("ic_resnet8", "kws_dscnn", "vww_mobilenet", "ad_autoencoder")
 TARGETS = ("riscv-accel", "gemmini", "cpu")
-
-
-def calibration(name: str, folder: str) -> str:
-    """An .npz of the zoo's calibration inputs."""
-    scorer = zoo_evaluator()
-    feeds = scorer.calib_feeds(name)
-    path = f"{folder}/{name}.npz"
-    save: Callable[..., None] = np.savez
-    save(path, **{key: np.concatenate([f[key] for f in feeds]) for key in feeds[0]})
-    return path
 
 
 def scoring_inputs(name: str, artifact: Artifact, count: int) -> list[dict[str, Array]]:
@@ -81,7 +69,7 @@ def main() -> None:
     rows: list[tuple[Cell, ...]] = []
     with tempfile.TemporaryDirectory() as folder:
         for name in MODELS:
-            samples = calibration(name, folder)
+            samples = zoo_calibration(name, folder)
             for mode in options.modes.split(","):
                 for target in TARGETS:
                     artifact = compile_model(

@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -125,3 +125,14 @@ def zoo_evaluator() -> Any:
     import importlib
 
     return importlib.import_module("eval")
+
+
+def zoo_calibration(name: str, folder: str) -> str:
+    """The zoo's calibration inputs of a model, none of which is scored, as an .npz in `folder`."""
+    import numpy as np
+
+    feeds = zoo_evaluator().calib_feeds(name)
+    path = f"{folder}/{name}.npz"
+    save: Callable[..., None] = np.savez
+    save(path, **{key: np.concatenate([feed[key] for feed in feeds]) for key in feeds[0]})
+    return path

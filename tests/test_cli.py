@@ -265,7 +265,7 @@ def test_mistakes_end_with_a_message_and_status_two(
     cut.write_bytes(small.read_bytes()[:60])
     damaged = tmp_path / "damaged.mcc"
     damaged.write_bytes(compiled.read_bytes()[:300])
-    wrong = {
+    wrong: dict[str, dict[str, np.ndarray]] = {
         "name": {"other": np.zeros((2, 3), np.float32), "more": np.zeros((2, 9), np.int64)},
         "shape": {"x": np.zeros((2, 7), np.float32)},
     }
