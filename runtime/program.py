@@ -104,7 +104,7 @@ class Program:
             "host": [asdict(op) for op in self.host],
         }
         return {
-            "commands.npy": _npy(self.commands),
+            "commands.npy": _npy(_without_gaps(self.commands)),
             "image.npy": _npy(self.image),
             "program.json": json.dumps(tables, indent=1).encode(),
         }
@@ -160,6 +160,14 @@ def _npy(array: "np.ndarray") -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
+
+
+def _without_gaps(commands: Commands) -> Commands:
+    """The same commands with zeros between their fields, where numpy leaves any bytes."""
+    clean = np.zeros(len(commands), commands.dtype)
+    for name in commands.dtype.names or ():
+        clean[name] = commands[name]
+    return clean
 
 
 def _array(content: bytes) -> "np.ndarray":
