@@ -2,8 +2,10 @@
 
 import ctypes
 import importlib.util
+import math
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -108,6 +110,10 @@ class Library:
         self._machine["vm_initialization"](cpu, 0, pooled)
         self._main: Callable[..., Sequence[Any]] = self._machine["main"]
         self._observe: Callable[..., Sequence[Any]] = self._machine["observe"]
+        self._places = [_Place(entry) for entry in self.table.inputs]
+        self._arguments = [ffi.from_dlpack(place.flat) for place in self._places]
+        self._outputs = [_Result(entry, number) for number, entry in enumerate(self.table.outputs)]
+        self._lock = threading.Lock()
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """The outputs for one array for each input, in the order of the table.
@@ -115,25 +121,33 @@ class Library:
         Raises:
             UserError: For wrong inputs: their number, dtypes, shapes, or values an op refuses.
         """
-        results = self._call(self._main, inputs)
-        return [_shaped(*pair) for pair in zip(results, self.table.outputs, strict=True)]
+        return self._call(self._main, inputs, self._outputs)
 
     def observe(self, inputs: Sequence[Array]) -> dict[str, Array]:
         """Every value that is ever stored, by name; raises as `run` does."""
-        results = self._call(self._observe, inputs)
-        return {entry.name: _shaped(results[entry.result], entry) for entry in self.table.values}
+        values = self.table.values
+        found = self._call(self._observe, inputs, [_Result(e, e.result) for e in values])
+        return {entry.name: array for entry, array in zip(values, found, strict=True)}
 
-    def _call(self, function: Callable[..., Sequence[Any]], inputs: Sequence[Array]) -> list[Array]:
-        ffi = _runtime()
-        entries = self.table.inputs
-        if len(inputs) != len(entries):
-            raise UserError(f"{len(inputs)} inputs were given, the library takes {len(entries)}")
-        flat = [_flat(array, entry) for array, entry in zip(inputs, entries, strict=True)]
-        try:
-            results = function(*(ffi.from_dlpack(array) for array in flat))
-        except ValueError as error:
-            raise UserError(str(error).strip().splitlines()[-1]) from None
-        return [np.from_dlpack(result) for result in results]
+    def _call(
+        self,
+        function: Callable[..., Sequence[Any]],
+        inputs: Sequence[Array],
+        results: Sequence["_Result"],
+    ) -> list[Array]:
+        if len(inputs) != len(self._places):
+            raise UserError(
+                f"{len(inputs)} inputs were given, the library takes {len(self._places)}"
+            )
+        # The machine's registers and the places of the inputs serve one call at a time.
+        with self._lock:
+            for array, place in zip(inputs, self._places, strict=True):
+                place.fill(array)
+            try:
+                raw = function(*self._arguments)
+            except ValueError as error:
+                raise UserError(str(error).strip().splitlines()[-1]) from None
+            return [result.taken(raw) for result in results]
 
 
 class LibraryRunner:
@@ -227,31 +241,44 @@ def _load(ffi: Any, library: bytes | Path) -> Any:
         os.unlink(path)
 
 
-def _flat(array: Array, entry: Entry) -> Array:
-    """The array as kernels read it: flat, dense, aligned to 64 bytes, i1 as bytes, never empty."""
-    dtype = DType(entry.dtype)
-    if array.dtype != dtype.numpy or array.shape != entry.shape:
-        raise UserError(
-            f"input {entry.name!r} is {array.dtype}{list(array.shape)}, "
-            f"the library takes {dtype.numpy}{list(entry.shape)}"
-        )
-    flat = np.ascontiguousarray(array).reshape(-1)
-    if flat.dtype == np.bool_:
-        flat = flat.view(np.uint8)
-    if flat.size and flat.ctypes.data % _ALIGNMENT == 0 and flat.flags.writeable:
-        return flat
-    count = max(1, flat.size)
-    memory = np.zeros(count * flat.itemsize + _ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % _ALIGNMENT
-    aligned = memory[start : start + count * flat.itemsize].view(flat.dtype)
-    aligned[: flat.size] = flat
-    return aligned
+class _Place:
+    """Where kernels read an input: flat, aligned to 64 bytes, i1 as bytes, never empty."""
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+        self.dtype = np.dtype(DType(entry.dtype).numpy)
+        self.shape = entry.shape
+        size = math.prod(entry.shape)
+        count = max(1, size)
+        memory = np.zeros(count * self.dtype.itemsize + _ALIGNMENT, np.uint8)
+        start = -memory.ctypes.data % _ALIGNMENT
+        held = memory[start : start + count * self.dtype.itemsize].view(self.dtype)
+        self.flat: Array = held.view(np.uint8) if self.dtype == np.bool_ else held
+        self._array: Array = held[:size].reshape(entry.shape)
+
+    def fill(self, array: Array) -> None:
+        """Copy the user's array, which may lie anywhere in memory."""
+        if array.dtype != self.dtype or array.shape != self.shape:
+            raise UserError(
+                f"input {self.entry.name!r} is {array.dtype}{list(array.shape)}, "
+                f"the library takes {self.dtype}{list(self.shape)}"
+            )
+        self._array[...] = array
 
 
-def _shaped(result: Array, entry: Entry) -> Array:
-    """A copy of a result that is the caller's own, in its shape and dtype."""
-    size = int(np.prod(entry.shape, dtype=np.int64))
-    flat = result[:size].copy()
-    if entry.dtype == DType.I1.value:
-        flat = flat.view(np.bool_)
-    return flat.reshape(entry.shape)
+class _Result:
+    """How a tensor that the machine returns becomes the caller's own array."""
+
+    def __init__(self, entry: Entry, number: int) -> None:
+        self.number = number
+        self.shape = entry.shape
+        self.size = math.prod(entry.shape)
+        self.is_bool = entry.dtype == DType.I1.value
+
+    def taken(self, results: Sequence[Any]) -> Array:
+        flat: Array = np.from_dlpack(results[self.number])
+        if flat.size != self.size:
+            flat = flat[: self.size]
+        if self.is_bool:
+            flat = flat.view(np.bool_)
+        return flat.reshape(self.shape).copy()

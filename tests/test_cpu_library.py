@@ -89,7 +89,7 @@ def test_results_belong_to_the_caller(library: Library) -> None:
 def test_misaligned_strided_and_read_only_inputs(library: Library) -> None:
     x = sample()
     wanted = library.run([x])[0]
-    memory = np.zeros(x.nbytes + 65, np.uint8)
+    memory = np.zeros(x.nbytes + 128, np.uint8)
     for offset in (1, 4, 8, 32):
         start = -memory.ctypes.data % 64 + offset
         skewed = memory[start : start + x.nbytes].view(np.uint8)

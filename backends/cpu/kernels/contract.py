@@ -11,6 +11,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..machine import Machine
 from ..tail import Node, Point, compute
 from ..tir import Buffer, Expr, Index, Writer, constant, index_sum
@@ -19,6 +21,10 @@ from .products import Product
 
 Y, X, W = 0, 1, 2
 """Positions of the arrays in the strides of a loop; the tail's operands follow."""
+
+
+_SMALL_WEIGHTS = 24 * 1024
+"""Bytes of weights that may be read again for every tile, from the first-level cache."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +37,13 @@ class Blocking:
 
 def choose_blocking(tile: int, vec: int, product: Product, machine: Machine) -> Blocking:
     """The blocking with least overhead: loads, unused latency, remainders."""
-    budget = machine.registers - 4
     best, least = Blocking(1, 1), math.inf
     most_vectors = min(8, len(product.vectors(vec)))
     for vectors in range(1, most_vectors + 1):
-        for size in range(1, min(tile, budget // vectors) + 1):
+        # Beside the block: a vector of weights for each column, and two for x and what is computed.
+        # One too many, and LLVM keeps the whole block on the stack.
+        most_rows = (machine.registers - vectors - 2) // vectors
+        for size in range(1, min(tile, most_rows) + 1):
             cost = sum(
                 count * _block_cost(rows, columns)
                 for rows, count in _parts(tile, size)
@@ -124,9 +132,15 @@ class Contraction:
         with_w = [loop for loop in self.lead if loop.strides[W]]
         without_w = [loop for loop in self.lead if not loop.strides[W]]
         order = [*with_w, block, *without_w, tile]
+        if inputs[1:] and inputs[1].size * self._weight_bytes(inputs) <= _SMALL_WEIGHTS:
+            # All weights stay in the cache; what is read of x then serves every block.
+            order = [*with_w, *without_w, tile, block]
         with fused_loops(writer, order, starts, parallel=parallel) as places:
             sums = self._accumulate(writer, inputs, places, region)
             self._store(writer, inputs, out, places, region, sums)
+
+    def _weight_bytes(self, inputs: tuple[Buffer, ...]) -> int:
+        return np.dtype(inputs[1].dtype).itemsize if self.product.has_weights else 0
 
     def _accumulate(
         self,

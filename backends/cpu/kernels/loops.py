@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..tir import Index, Writer, index_sum
 
-PARALLEL_WORK = 200_000
+PARALLEL_WORK = 1_000_000
 """Element operations below which starting the other threads costs more than it saves."""
 
 

@@ -27,8 +27,9 @@ def saturated(writer: Writer, x: Expr, zero: Expr | int, lo: int, hi: int, dtype
     """
     if isinstance(zero, int):
         low, high = float(lo - zero), float(hi - zero)
-        # `not (x > low)` is true for NaN.
-        bounded = select(x > low, select(x < high, x, high), low)
+        # In the form of the processor's max and min; `not (x > low)` is true for NaN.
+        raised = writer.bind(select(x > low, x, low))
+        bounded = select(raised < high, raised, high)
         return (bounded.cast("int32") + zero).cast(stored(dtype))
     wide = zero.cast("int32")
     reach = float(2**22)  # any zero point of 16 bits or fewer keeps the sum beyond the range
