@@ -54,7 +54,7 @@ def summed(checks: tuple[TensorCheck, ...]) -> tuple[int, int, int, float]:
 def row_of(name: str, target: str, mode: str, found: Verification) -> tuple[Cell, ...]:
     """Counts of differing elements, with the largest difference where there is one."""
     tensors, elements, differing, _ = summed(found.machine)
-    judged = []
+    judged: list[str] = []
     for way in WAYS:
         _, _, count, largest = summed(found.onnxruntime[way])
         judged.append(f"{count:,} (by {largest:g})" if count else "0")

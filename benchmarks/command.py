@@ -51,13 +51,11 @@ def main() -> None:
                 if data and target != "cpu":
                     compiling += ["--calibrate", str(ZOO / "data" / data)]
                 running = [*mcc, "run", str(artifact), "--random"]
-                for _ in range(2):
-                    seconds, memory, _ = measured(compiling)
-                for _ in range(2):
-                    run_seconds, run_memory, _ = measured(running)
-                rows.append(
-                    (name, target, seconds, aim, memory, run_seconds, run_memory, MEMORY)
-                )
+                measured(compiling)
+                seconds, memory, _ = measured(compiling)
+                measured(running)
+                run_seconds, run_memory, _ = measured(running)
+                rows.append((name, target, seconds, aim, memory, run_seconds, run_memory, MEMORY))
                 print(rows[-1], file=sys.stderr)
     table = Table(
         "command",

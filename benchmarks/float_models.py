@@ -9,7 +9,7 @@ from recording import ZOO, Cell, Table, arguments, finish
 from mcc import Session
 from mcc import compile as compile_model
 from mcc.frontend import load
-from mcc.ir import evaluate
+from mcc.ir import Array, evaluate
 from mcc.judge import onnxruntime_session
 from mcc.passes import pipeline, run_passes
 
@@ -48,7 +48,7 @@ def main() -> None:
         imported = load(path)
         with np.load(ZOO / "io" / f"{name}.npz") as file:
             recorded = {key: file[key] for key in file.files}
-        feeds = {}
+        feeds: dict[str, Array] = {}
         for value in imported.inputs:
             shape, dtype = value.tensor.dims, value.tensor.dtype
             stored = recorded.get(value.name)

@@ -57,12 +57,13 @@ def onnxruntime_session(
         raise UserError(
             "onnxruntime is not installed", remedy="pip install 'mcc-compiler[verify]'"
         ) from None
-    settings: Any = onnxruntime.SessionOptions()
+    library: Any = onnxruntime  # partly typed
+    settings: Any = library.SessionOptions()
     settings.log_severity_level = 3
     settings.intra_op_num_threads = 1
     if integer_convolutions:
         settings.add_session_config_entry("session.qdqisint8allowed", "1")
-    settings.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+    settings.graph_optimization_level = getattr(library.GraphOptimizationLevel, level)
     content: str | bytes
     if isinstance(model, Path):
         if not model.exists():
@@ -70,9 +71,10 @@ def onnxruntime_session(
         content = str(model)
     else:
         content = _with_outputs(model, extra_outputs).SerializeToString()
-    create: Any = onnxruntime.InferenceSession  # partly typed
     try:
-        session: Judge = create(content, settings, providers=["CPUExecutionProvider"])
+        session: Judge = library.InferenceSession(
+            content, settings, providers=["CPUExecutionProvider"]
+        )
     except Exception as error:  # onnxruntime's errors share no base class
         raise UserError(
             f"onnxruntime does not load it: {error}",

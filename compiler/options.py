@@ -86,5 +86,5 @@ def options_of(keywords: Mapping[str, object]) -> Options:
         return _CHECKED.validate_python(dict(keywords))
     except ValidationError as error:
         first = error.errors()[0]
-        name = first["loc"][0] if first["loc"] else "options"
-        raise UserError(f"option {name!r}: {first['msg']}, got {first['input']!r}") from None
+        what = str(first["loc"][0]) if first["loc"] else "options"
+        raise UserError(f"option {what!r}: {first['msg']}, got {first['input']!r}") from None

@@ -208,7 +208,7 @@ def pass_catalogue(name: str | None = None) -> list[PassRow]:
         lines = (cls.__doc__ or "").strip().splitlines()
         options = {
             field.name: "required" if field.default is MISSING else repr(field.default)
-            for field in fields(cls)  # type: ignore[arg-type]
+            for field in fields(cls)
             if field.repr
         }
         summary = lines[0] if lines else ""

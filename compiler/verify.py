@@ -227,7 +227,7 @@ def _judge(
     *,
     by_layer: bool,
 ) -> tuple[TensorCheck, ...]:
-    """onnxruntime on the exported reference module, its quantized tensors and outputs."""
+    """Onnxruntime on the exported reference module, its quantized tensors and outputs."""
     from mcc.backends.onnx import export
 
     from .judge import GIVEN, cut_into_layers, onnxruntime_session

@@ -323,10 +323,9 @@ def test_mistakes_end_with_a_message_and_status_two(
 def test_a_mistake_as_json(mcc: Run, small: Path) -> None:
     outcome = mcc(small, "--target", "tpu", "--json")
     assert outcome.status == 2
-    error = outcome.json["error"]
-    assert isinstance(error, dict)
-    assert "tpu" in str(error["message"])
-    assert "gemmini" in str(error)
+    error = str(outcome.json["error"])
+    assert "tpu" in error
+    assert "gemmini" in error
 
 
 def test_a_wrong_option_is_a_usage_error(mcc: Run, small: Path) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -70,16 +70,17 @@ def size(count: int) -> str:
 
 
 @contextmanager
-def progress_bar(*, quiet: bool = False) -> Iterator["Progress"]:
+def progress_bar(*, quiet: bool = False) -> Generator["Progress"]:
     """A bar on standard error for each long step; nothing where no one watches."""
     if quiet or not sys.stderr.isatty():
         yield lambda what, done, total: None
         return
     from rich.console import Console
     from rich.progress import Progress as Bar
+    from rich.progress import TaskID
 
     with Bar(console=Console(stderr=True), transient=True) as bar:
-        tasks = {}
+        tasks: dict[str, TaskID] = {}
 
         def advance(what: str, done: int, total: int) -> None:
             if what not in tasks:

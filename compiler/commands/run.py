@@ -1,7 +1,8 @@
 """`mcc run`: an artifact on inputs."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Required, TypedDict
 
 import click
 
@@ -95,17 +96,40 @@ def command(
         _print(record, verbose)
 
 
+class Prediction(TypedDict):
+    """The largest output of one sample."""
+
+    index: int
+    value: float
+
+
+class RunRecord(TypedDict, total=False):
+    """What a run gave, as data; the later keys only where they make sense."""
+
+    model: Required[str]
+    target: Required[str]
+    samples: Required[int]
+    outputs: dict[str, dict[str, object]]
+    predictions: list[Prediction]
+    values: list[list[float]]
+    labels: list[int]
+    right: int
+    accuracy: float
+    cycles: int
+    milliseconds: float
+    written: str
+
+
 def _record(
     session: "Session",
     outputs: "list[list[Array]]",
     cycles: list[int],
     labels: list[int] | None,
-) -> dict[str, object]:
-    """What the run gave, as data."""
+) -> RunRecord:
     names = [port.name for port in session.get_outputs()]
     first = [arrays[0].ravel() for arrays in outputs]
     decides = all(array.size >= 2 for array in first)
-    record: dict[str, object] = {
+    record: RunRecord = {
         "model": session.manifest.model,
         "target": session.artifact.target.name,
         "samples": len(outputs),
@@ -116,7 +140,7 @@ def _record(
     }
     if decides and len(names) == 1:
         record["predictions"] = [
-            {"class": int(array.argmax()), "value": float(array.max())} for array in first
+            {"index": int(array.argmax()), "value": float(array.max())} for array in first
         ]
     elif outputs:
         record["values"] = [array[:8].tolist() for array in first]
@@ -133,23 +157,23 @@ def _record(
     return record
 
 
-def _print(record: dict[str, object], verbose: int) -> None:
+def _print(record: RunRecord, verbose: int) -> None:
     click.echo(f"{record['model']} on {record['target']}: {record['samples']} samples")
     labels = record.get("labels")
     predictions = record.get("predictions")
-    if isinstance(predictions, list):
+    if predictions is not None:
         shown = predictions if verbose else predictions[:SHOWN]
         for index, item in enumerate(shown):
-            truth = f", label {labels[index]}" if isinstance(labels, list) else ""
-            click.echo(f"  sample {index}: class {item['class']} ({item['value']:.4g}){truth}")
+            truth = f", label {labels[index]}" if labels is not None else ""
+            click.echo(f"  sample {index}: class {item['index']} ({item['value']:.4g}){truth}")
         if len(shown) < len(predictions):
             click.echo(f"  … {len(predictions) - len(shown)} more (-v shows all)")
-    elif isinstance(values := record.get("values"), list):
-        for index, item in enumerate(values if verbose else values[:SHOWN]):
-            click.echo(f"  sample {index}: {', '.join(f'{number:.5g}' for number in item)} …")
+    elif (values := record.get("values")) is not None:
+        for index, numbers in enumerate(values if verbose else values[:SHOWN]):
+            click.echo(f"  sample {index}: {', '.join(f'{number:.5g}' for number in numbers)} …")
     if "right" in record:
         click.echo(f"right: {record['right']} of {record['samples']}")
-    if "cycles" in record:
+    if "cycles" in record and "milliseconds" in record:
         click.echo(
             f"simulated: {record['cycles']:,} cycles an inference, "
             f"{record['milliseconds']:.3g} ms at the target's clock"
@@ -174,5 +198,6 @@ def _write(path: Path, session: "Session", outputs: "list[list[Array]]") -> None
         for index, name in enumerate(names)
     }
     content = io.BytesIO()
-    np.savez_compressed(content, **stacked)  # type: ignore[arg-type]
+    save: Callable[..., None] = np.savez_compressed
+    save(content, **stacked)
     write_atomically(path, content.getvalue())

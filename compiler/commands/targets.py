@@ -1,5 +1,8 @@
 """`mcc targets`: the machines that can be compiled for."""
 
+from collections.abc import Mapping
+from typing import cast
+
 import click
 
 from .output import json_option, print_json, print_table
@@ -34,10 +37,10 @@ def command(name: str | None, as_json: bool) -> None:
     )
 
 
-def _print_record(record: dict[str, object], indent: str) -> None:
+def _print_record(record: Mapping[str, object], indent: str) -> None:
     for key, value in record.items():
         if isinstance(value, dict):
             click.echo(f"{indent}{key}")
-            _print_record(value, indent + "  ")
+            _print_record(cast("Mapping[str, object]", value), indent + "  ")
         else:
             click.echo(f"{indent}{key} = {value}")
