@@ -22,7 +22,7 @@ import numpy as np
 import onnx
 from recording import ZOO, Cell, Table, arguments, finish
 
-from mcc import Session
+from mcc import Session, UserError
 from mcc import compile as compile_model
 
 Run = Callable[[], list[np.ndarray]]
@@ -73,7 +73,16 @@ def main() -> None:
         "cpu",
         "Latency on the CPU",
         "python benchmarks/cpu.py",
-        ("model", "precision", "threads", "mcc ms", "spread", "onnxruntime", "OpenVINO", "compile s")
+        (
+            "model",
+            "precision",
+            "threads",
+            "mcc ms",
+            "spread",
+            "onnxruntime",
+            "OpenVINO",
+            "compile s",
+        )
         + ("difference",),
     )
     ratios: dict[tuple[str, int, str], list[float]] = {}
@@ -82,7 +91,10 @@ def main() -> None:
             if options.only and work.name not in options.only:
                 continue
             for precision, path in _files(work, Path(folder), options.precision):
-                _measure(work, precision, path, options, table, ratios)
+                try:
+                    _measure(work, precision, path, options, table, ratios)
+                except UserError as error:
+                    table.notes.append(f"{work.name}, {precision}: refused: {error.message}")
     for (group, threads, peer), found in sorted(ratios.items()):
         mean = statistics.geometric_mean(found)
         table.notes.append(

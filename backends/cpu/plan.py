@@ -38,6 +38,16 @@ class Call:
     output: Slot
 
 
+@dataclass(frozen=True)
+class Halo:
+    """A border that the only reader of a value needs around it."""
+
+    before: tuple[int, ...]
+    """Elements along each axis of the value."""
+    after: tuple[int, ...]
+    value: float | int
+
+
 @dataclass
 class Plan:
     """All calls in order, and where each value of the module lies."""
@@ -55,6 +65,10 @@ class Planner:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.plan = Plan()
+        self.halos: dict[Value, Halo] = {}
+        """Values whose kernel should write a border, for the sake of what reads them."""
+        self.bordered: dict[Value, tuple[Halo, Slot]] = {}
+        """Those that have been stored with it."""
         self._constants: dict[tuple[str, bytes], Slot] = {}
 
     def slot(self, value: Value) -> Slot:
@@ -99,6 +113,9 @@ def plan_module(module: Module, machine: Machine) -> Plan:
         planner.plan.inputs.append(slot)
         planner.define(value, slot)
     absorbed = absorbed_values(module)
+    from .kernels import halos_of
+
+    planner.halos = halos_of(module)
     for op in module.body:
         if isinstance(op, Yield) or op.results[0] in absorbed:
             continue

@@ -3,11 +3,13 @@
 from ..tir import Expr, Writer, constant, intrinsic, select
 from . import linear, pool, quantized, rows, scalar, shape
 from .elementwise import write_elementwise
+from .windows import halos_of
 
 __all__ = [
     "Expr",
     "Writer",
     "constant",
+    "halos_of",
     "intrinsic",
     "linear",
     "pool",

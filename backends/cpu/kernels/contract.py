@@ -18,6 +18,7 @@ from ..tail import Node, Point, compute
 from ..tir import Buffer, Expr, Index, Writer, constant, index_sum
 from .loops import PARALLEL_WORK, Loop, collapse, fused_loops, nested_loops
 from .products import Product
+from .shape import Border
 
 Y, X, W = 0, 1, 2
 """Positions of the arrays in the strides of a loop; the tail's operands follow."""
@@ -85,6 +86,10 @@ class Contraction:
     block_stride: int
     """From one block of vectors to the next in w."""
     root: Node
+    origin: int = 0
+    """Where y begins."""
+    border: Border | None = None
+    """What is written around y."""
 
     def __call__(self, writer: Writer, inputs: tuple[Buffer, ...], out: Buffer) -> None:
         width = self.blocking.vectors * self.product.lanes
@@ -94,6 +99,8 @@ class Contraction:
         results = math.prod(loop.extent for loop in (*self.lead, self.tile, self.vec))
         if not results:
             return
+        if self.border is not None:
+            self.border.write(writer, out)
         parallel = steps * results >= PARALLEL_WORK
         for first, blocks, columns in (
             (0, whole, self.product.vectors(width)),
@@ -128,6 +135,7 @@ class Contraction:
             region.first_block * b + region.first_row * t
             for b, t in zip(block.strides, self.tile.strides, strict=True)
         ]
+        starts[Y] = index_sum((starts[Y], 1), (self.origin, 1))
         # Whatever needs other weights goes outermost, so that the ones in the cache serve longest.
         with_w = [loop for loop in self.lead if loop.strides[W]]
         without_w = [loop for loop in self.lead if not loop.strides[W]]

@@ -18,7 +18,7 @@ from .loops import Loop, collapse
 from .products import Product, Vnni, correction, multiply_add, product_of
 from .scalar import clamp
 from .shape import padded
-from .windows import Windows, windows_of
+from .windows import Windows, finish_windows, windows_of
 
 
 @lower(Conv, fuses=True)
@@ -29,7 +29,7 @@ def conv(op: Conv, planner: Planner, tail: Tail) -> None:
     weights = constant_of(op.w)
     machine = planner.machine
     if per_group == 1 and outputs == 1:
-        view = windows_of(planner, op, kernel, op.pad_value, channels_last=True)
+        view = windows_of(planner, op, tail, kernel, op.pad_value, channels_last=True)
         _depthwise(op, planner, tail, view, multiply_add(result, machine))
         return
     product = product_of(
@@ -42,6 +42,7 @@ def conv(op: Conv, planner: Planner, tail: Tail) -> None:
     view = windows_of(
         planner,
         op,
+        tail,
         kernel,
         op.pad_value,
         channels_last=product.step > 1,
@@ -85,8 +86,10 @@ def conv(op: Conv, planner: Planner, tail: Tail) -> None:
         blocking=blocking,
         block_stride=block,
         root=tail.root,
+        origin=view.origin,
+        border=view.border,
     )
-    planner.finish(tail, "conv", contraction, (view.slot, w))
+    finish_windows(planner, tail, "conv", contraction, view, (view.slot, w))
 
 
 def _with_weights(loop: Loop, stride: int) -> Loop:
@@ -140,8 +143,10 @@ def _depthwise(op: Conv, planner: Planner, tail: Tail, view: Windows, product: P
         blocking=blocking,
         block_stride=blocking.vectors * product.lanes,
         root=tail.root,
+        origin=view.origin,
+        border=view.border,
     )
-    planner.finish(tail, "depthwise", contraction, (view.slot, w))
+    finish_windows(planner, tail, "depthwise", contraction, view, (view.slot, w))
 
 
 @lower(Matmul, fuses=True)

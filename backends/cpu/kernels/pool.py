@@ -14,13 +14,13 @@ from ..tir import Expr, Writer, lowest
 from .contract import Contraction, choose_blocking, merged_positions
 from .loops import collapse
 from .products import Product, largest, total
-from .windows import Windows, windows_of
+from .windows import Windows, finish_windows, windows_of
 
 
 @lower(MaxPool, fuses=True)
 def max_pool(op: MaxPool, planner: Planner, tail: Tail) -> None:
     dtype = stored(op.x.tensor.dtype)
-    view = windows_of(planner, op, op.kernel, lowest(dtype), channels_last=True)
+    view = windows_of(planner, op, tail, op.kernel, lowest(dtype), channels_last=True)
     _pool(op, planner, tail, view, largest(dtype, planner.machine))
 
 
@@ -40,7 +40,7 @@ def avg_pool(op: AvgPool, planner: Planner, tail: Tail) -> None:
             strides[axis] = stride
     leaf = tail.add_operand(planner.constant(full), tuple(strides))
     tail.graft(lambda anchor: apply(_quotient, anchor, leaf))
-    view = windows_of(planner, op, op.kernel, 0.0, channels_last=True)
+    view = windows_of(planner, op, tail, op.kernel, 0.0, channels_last=True)
     _pool(op, planner, tail, view, total(dtype, planner.machine))
 
 
@@ -52,7 +52,7 @@ def _quotient(writer: Writer, a: Expr, b: Expr) -> Expr:
 def sum_pool(op: SumPool, planner: Planner, tail: Tail) -> None:
     # Padding is the zero point, so that every window holds the same number of them.
     offset = math.prod(op.kernel) * op.zero
-    view = windows_of(planner, op, op.kernel, op.zero, channels_last=True)
+    view = windows_of(planner, op, tail, op.kernel, op.zero, channels_last=True)
     if offset:
 
         def shifted(writer: Writer, sums: Expr) -> Expr:
@@ -76,5 +76,7 @@ def _pool(op: Pool, planner: Planner, tail: Tail, view: Windows, product: Produc
         blocking=blocking,
         block_stride=0,
         root=tail.root,
+        origin=view.origin,
+        border=view.border,
     )
-    planner.finish(tail, "pool", contraction, (view.slot,))
+    finish_windows(planner, tail, "pool", contraction, view, (view.slot,))

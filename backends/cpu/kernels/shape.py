@@ -9,7 +9,8 @@ import numpy as np
 from mcc.ir import Array
 from mcc.ops import Concat, Expand, Gather, Pad, Reshape, Slice, Transpose
 
-from ..plan import Planner
+from ..machine import Machine
+from ..plan import Halo, Planner
 from ..registry import contiguous, lower
 from ..storage import Slot
 from ..tail import Leaf, Tail
@@ -160,12 +161,19 @@ class _Pad:
     after: tuple[int, ...]
     value: float | int
     lanes: int
+    border_only: bool = False
+    """Whether the middle is somebody else's."""
 
     def __call__(self, writer: Writer, inputs: tuple[Buffer, ...], out: Buffer) -> None:
         result = self.result
         if 0 not in result:
             inner = contiguous(result), contiguous(self.shape)
             self._axis(writer, 0, inputs[0], out, 0, 0, inner, parallel=True)
+
+    def fill(self, writer: Writer, out: Buffer) -> None:
+        """Only the border."""
+        strides = contiguous(self.result), contiguous(self.shape)
+        self._axis(writer, 0, out, out, 0, 0, strides, parallel=False)
 
     @property
     def result(self) -> tuple[int, ...]:
@@ -186,6 +194,8 @@ class _Pad:
     ) -> None:
         ours, theirs = strides
         if not any(self.before[axis:]) and not any(self.after[axis:]):
+            if self.border_only:
+                return
             row = Map((Loop(math.prod(self.shape[axis:]), (1, 1)),), (0, 0), Leaf(0), self.lanes)
             row.write_at(writer, (data,), out, (to, source))
             return
@@ -202,7 +212,7 @@ class _Pad:
             if axis + 1 < len(self.shape):
                 one = parallel and kept == 1
                 self._axis(writer, axis + 1, data, out, inner_to, inner_from, strides, parallel=one)
-            else:
+            elif not self.border_only:
                 writer.store(out, inner_to, data.load(inner_from))
         end = index_sum((to, 1), (before + kept, ours[axis]))
         self._fill(writer, out, end, after * ours[axis])
@@ -216,6 +226,36 @@ class _Pad:
                     place = index_sum((to, 1), (done, 1), (i, lanes))
                     writer.store(out, place, constant(self.value, out.dtype, lanes))
                 done += steps * lanes
+
+
+@dataclass(frozen=True)
+class Border:
+    """What a kernel writes around its own result."""
+
+    pad: _Pad
+
+    @classmethod
+    def of(cls, halo: Halo, shape: tuple[int, ...], machine: Machine, dtype: str) -> "Border":
+        lanes = machine.lanes(dtype)
+        return cls(_Pad(shape, halo.before, halo.after, halo.value, lanes, border_only=True))
+
+    @property
+    def result(self) -> tuple[int, ...]:
+        """The shape with the border."""
+        return self.pad.result
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.result)
+
+    @property
+    def origin(self) -> int:
+        """Where the first element within the border goes."""
+        strides = contiguous(self.result)
+        return sum(n * stride for n, stride in zip(self.pad.before, strides, strict=True))
+
+    def write(self, writer: Writer, out: Buffer) -> None:
+        self.pad.fill(writer, out)
 
 
 def padded(

@@ -2,15 +2,21 @@
 
 from dataclasses import dataclass
 
-from mcc.ops import Conv, Pool, channel_axis, spatial_axes
+from mcc.ir import Module, Value
+from mcc.ops import Conv, MaxPool, Pool, channel_axis, spatial_axes
 
-from ..plan import Planner
+from ..plan import Halo, Planner
 from ..registry import Strides, contiguous
-from ..storage import Slot
-from ..tail import Operand
-from .elementwise import transposed
+from ..storage import Slot, stored
+from ..tail import Operand, Tail
+from ..tir import lowest
+from .contract import Contraction
+from .elementwise import strided_copy, transposed
 from .loops import Loop
-from .shape import padded
+from .shape import Border, padded
+
+
+Inputs = tuple[Slot, ...]
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,10 @@ class Windows:
     strides: tuple[int, ...]
     dilations: tuple[int, ...]
     kernel: tuple[int, ...]
+    origin: int
+    """Where the first element of the result goes."""
+    border: Border | None
+    """What is written around the result."""
 
     def batch_loop(self, operands: list[Operand]) -> Loop:
         outside = (operand.strides[0] for operand in operands)
@@ -76,9 +86,65 @@ class Windows:
         return tuple(int(axis == self.channel_axis) for axis in range(len(self.shape)))
 
 
+def halos_of(module: Module) -> dict[Value, Halo]:
+    """The borders that the only reader of a value wants around it."""
+    found: dict[Value, Halo] = {}
+    for op in module.body:
+        if not isinstance(op, Conv | MaxPool) or op.x.uses != {op: 1}:
+            continue
+        if isinstance(op, Conv):
+            kernel, fill = op.w.tensor.dims[2:], op.pad_value
+            per_group = op.w.tensor.dims[1]
+            if not op.x.tensor.dtype.is_float and per_group > 1 and per_group % 4:
+                continue  # products of four channels at once may want more channels
+        else:
+            kernel, fill = op.kernel, lowest(stored(op.x.tensor.dtype))
+        if op.layout == "nchw" or not op.x.tensor.size:
+            continue
+        before, after = _reach(op, kernel, op.x.tensor.dims, op.layout)
+        # Crops are left to the reader.
+        if any((*before, *after)) and min(*before, *after) >= 0:
+            found[op.x] = Halo(tuple(before), tuple(after), fill)
+    return found
+
+
+def _reach(
+    op: Conv | Pool, kernel: tuple[int, ...], dims: tuple[int, ...], read: str
+) -> tuple[list[int], list[int]]:
+    """How far windows reach beyond an input, before and after it along each axis."""
+    strides, pads, dilations = op.geometry
+    rank = len(dims)
+    before, after = [0] * rank, [0] * rank
+    result = op.result.tensor.dims
+    for i, axis in enumerate(spatial_axes(read, rank)):
+        out = result[spatial_axes(op.layout, rank)[i]]
+        needed = (out - 1) * strides[i] + dilations[i] * (kernel[i] - 1) + 1
+        before[axis] = pads[i]
+        after[axis] = max(0, needed - dims[axis] - pads[i])
+    return before, after
+
+
+def finish_windows(
+    planner: Planner, tail: Tail, name: str, kernel: Contraction, view: Windows, inputs: Inputs
+) -> None:
+    """The kernel that stores a tail's value, with the border that its reader wants."""
+    halo = planner.halos.get(tail.value)
+    if halo is None or view.border is None:
+        planner.finish(tail, name, kernel, inputs)
+        return
+    every = (*inputs, *(operand.slot for operand in tail.operands))
+    dtype = stored(tail.value.tensor.dtype)
+    slot = planner.call(name, kernel, every, dtype, view.border.size)
+    planner.bordered[tail.value] = (halo, slot)
+    # Only who observes the value calls this copy.
+    cropped = strided_copy(planner, slot, tail.shape, view.y, view.origin, "crop")
+    planner.define(tail.value, cropped)
+
+
 def windows_of(
     planner: Planner,
     op: Conv | Pool,
+    tail: Tail,
     kernel: tuple[int, ...],
     fill: float | int,
     *,
@@ -96,30 +162,37 @@ def windows_of(
         read = "nhwc"
     else:
         slot, read = planner.slot(op.x), layout
-    before, after = [0] * rank, [0] * rank
     result = op.result.tensor.dims
     axes = spatial_axes(read, rank)
-    for i, axis in enumerate(axes):
-        out = result[spatial_axes(layout, rank)[i]]
-        needed = (out - 1) * strides[i] + dilations[i] * (kernel[i] - 1) + 1
-        before[axis] = pads[i]
-        after[axis] = max(0, needed - dims[axis] - pads[i])
+    before, after = _reach(op, kernel, dims, read)
     channel = channel_axis(read, rank)
     after[channel] = -dims[channel] % channel_multiple
-    slot = padded(planner, slot, dims, before, after, fill)
+    halo, bordered = planner.bordered.get(op.x, (None, slot))
+    if read == layout and halo == Halo(tuple(before), tuple(after), fill):
+        slot = bordered
+    else:
+        slot = padded(planner, slot, dims, before, after, fill)
     extents = tuple(d + b + a for d, b, a in zip(dims, before, after, strict=True))
     x = contiguous(extents)
+    border = None
+    if tail.value in planner.halos:
+        border = Border.of(
+            planner.halos[tail.value], result, planner.machine, stored(tail.value.tensor.dtype)
+        )
+    y = contiguous(result if border is None else border.result)
     return Windows(
         slot=slot,
         batch=x[0],
         spatial=tuple(x[axis] for axis in axes),
         channel=x[channel],
         channels=extents[channel],
-        y=contiguous(result),
+        y=y,
         channel_axis=channel_axis(layout, rank),
         spatial_axes=spatial_axes(layout, rank),
         shape=result,
         strides=strides,
         dilations=dilations,
         kernel=kernel,
+        origin=0 if border is None else border.origin,
+        border=border,
     )
