@@ -9,7 +9,7 @@ from typing import TypedDict, cast
 
 import click
 
-from mcc.ir import Constant, Module, Tensor
+from mcc.ir import Constant, Module, Tensor, UserError
 from mcc.ops import Conv, Matmul
 from mcc.passes import PASSES, PassRun, pass_named
 from mcc.runtime import Artifact
@@ -48,7 +48,12 @@ def artifact_record(artifact: Artifact, path: Path) -> Record:
     manifest = artifact.manifest
     report: Record = {}
     if "report.json" in artifact.members:
-        report = json.loads(artifact.members["report.json"])
+        try:
+            report = json.loads(artifact.members["report.json"])
+        except ValueError as error:
+            raise UserError(
+                f"is damaged: {error}", where="report.json", remedy="compile the model again"
+            ) from None
     return {
         "artifact": str(path),
         "bytes": sum(len(data) for data in artifact.members.values()),

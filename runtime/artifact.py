@@ -13,9 +13,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError, field_validator
 
-from mcc.ir import Module, UserError, parse, weights_from_bytes, weights_to_bytes, write_atomically
+from mcc.ir import (
+    DType,
+    Module,
+    UserError,
+    parse,
+    weights_from_bytes,
+    weights_to_bytes,
+    write_atomically,
+)
 from mcc.ir import print_module as print_to_text
 
 from .target import Target
@@ -32,13 +40,18 @@ class Port(BaseModel):
     name: str
     dtype: str
     """As in the IR: f32, i8, ..."""
-    shape: tuple[int, ...]
+    shape: tuple[NonNegativeInt, ...]
     scale: float | None = None
     """For an integer port: `real = scale * (value - zero)`."""
     zero: int | None = None
     low: float | None = None
     """For an input: the range seen in calibration, in real units."""
     high: float | None = None
+
+    @field_validator("dtype")
+    @classmethod
+    def _known_dtype(cls, text: str) -> str:
+        return DType(text).value
 
 
 class Manifest(BaseModel):
@@ -156,6 +169,11 @@ def from_bytes(content: bytes, where: str = "<bytes>") -> Artifact:
     missing = manifest.members.keys() - members.keys()
     if missing:
         raise UserError(f"member {min(missing)!r} is missing", where=where, remedy=remedy)
+    unknown = members.keys() - manifest.members.keys()
+    if unknown:
+        raise UserError(
+            f"member {min(unknown)!r} is not in the manifest", where=where, remedy=remedy
+        )
     for name, expected in manifest.members.items():
         if hashlib.sha256(members[name]).hexdigest() != expected:
             raise UserError(

@@ -103,6 +103,8 @@ class Library:
         if threads is not None:
             if threads < 1:
                 raise UserError(f"{threads} threads cannot run anything", remedy="give 1 or more")
+            # Read at every parallel loop: at 1, TVM runs the loop without its pool (6 us each).
+            os.environ["TVM_NUM_THREADS"] = str(threads)
             ffi.get_global_func("runtime.config_threadpool")(1, threads)
         module = _load(ffi, library)
         self._machine = module["vm_load_executable"]()
@@ -236,6 +238,12 @@ def _load(ffi: Any, library: bytes | Path) -> Any:
         with os.fdopen(handle, "wb") as file:
             file.write(library)
         return ffi.load_module(path)
+    except (OSError, RuntimeError) as error:
+        raise UserError(
+            f"cannot be loaded: {str(error).strip().splitlines()[-1]}",
+            where="library.so",
+            remedy="compile the model again",
+        ) from None
     finally:
         # The loader keeps the pages; nothing is left behind.
         os.unlink(path)

@@ -156,6 +156,20 @@ class Program:
         return found
 
 
+def _check(launch: Launch, program: Program) -> None:
+    """Refuse a launch outside of the program, or of its DRAM: somebody edited the artifact."""
+    sizes = [value.tensor.nbytes for value in (*launch.xs, *launch.results)]
+    places = zip((*launch.inputs, *launch.outputs), sizes, strict=True)
+    if not 0 <= launch.start <= launch.stop <= len(program.commands) or any(
+        not 0 <= offset <= len(program.image) - size for offset, size in places
+    ):
+        raise UserError(
+            f"launch of commands {launch.start} to {launch.stop} lies outside of the program",
+            where="program.mir",
+            remedy="compile the model again",
+        )
+
+
 def _npy(array: "np.ndarray") -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
@@ -186,6 +200,9 @@ class ProgramRunner:
     def __init__(self, program: Program, module: Module, target: Target) -> None:
         from .simulator import Machine
 
+        for op in module.body:
+            if isinstance(op, Launch):
+                _check(op, program)
         self.program = program
         self.module = module
         self.machine = Machine(target, len(program.image))

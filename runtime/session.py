@@ -95,7 +95,15 @@ class Session:
             self.last_stats, results = outcome.stats, outcome.outputs
         else:
             results = self._loop(feeds, batch)
-        return [results[name] for name in output_names or names]
+        wanted = list(output_names or names)
+        for name in wanted:
+            if name not in results:
+                raise UserError(
+                    f"the program does not compute output {name!r} of the manifest",
+                    where="the artifact",
+                    remedy="compile the model again",
+                )
+        return [results[name] for name in wanted]
 
     def observe(self, feeds: Mapping[str, Array], observer: Observer) -> dict[str, Array]:
         """One inference at the compiled batch, handing every tensor in memory to `observer`."""
