@@ -103,9 +103,14 @@ class Library:
         if threads is not None:
             if threads < 1:
                 raise UserError(f"{threads} threads cannot run anything", remedy="give 1 or more")
-            # Read at every parallel loop: at 1, TVM runs the loop without its pool (6 us each).
-            os.environ["TVM_NUM_THREADS"] = str(threads)
+            # TVM's pool is as large as this says when it is made, and can only be used in part
+            # later; by default it takes every second core for a hyper-thread. It is read again at
+            # every parallel loop, which at 1 runs without the pool.
+            os.environ["TVM_NUM_THREADS"] = str(max(threads, len(os.sched_getaffinity(0))))
             ffi.get_global_func("runtime.config_threadpool")(1, threads)
+            os.environ["TVM_NUM_THREADS"] = str(threads)
+        else:
+            os.environ.setdefault("TVM_NUM_THREADS", str(len(os.sched_getaffinity(0))))
         module = _load(ffi, library)
         self._machine = module["vm_load_executable"]()
         cpu, pooled = 1, 2

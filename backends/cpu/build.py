@@ -45,7 +45,11 @@ def build_library(
     composer.function("main", outputs)
     composer.function("observe", observed)
     executable = relax.build(
-        composer.builder.get(), target, relax_pipeline=_relax_pipeline(), tir_pipeline=_PIPELINE
+        composer.builder.get(),
+        target,
+        relax_pipeline=_relax_pipeline(),
+        tir_pipeline=_PIPELINE,
+        exec_mode="compiled",
     )
     with tempfile.TemporaryDirectory(prefix="mcc-cpu-") as folder:
         path = Path(folder) / "library.so"

@@ -15,7 +15,6 @@ from .elementwise import strided_copy, transposed
 from .loops import Loop
 from .shape import Border, padded
 
-
 Inputs = tuple[Slot, ...]
 
 
@@ -152,7 +151,7 @@ def windows_of(
     channel_multiple: int = 1,
 ) -> Windows:
     """The input of `op`: channels last if asked for, padded as far as windows reach."""
-    strides, pads, dilations = op.geometry
+    strides, _, dilations = op.geometry
     dims = op.x.tensor.dims
     rank = len(dims)
     layout = op.layout
