@@ -91,6 +91,7 @@ def halos_of(module: Module) -> dict[Value, Halo]:
     for op in module.body:
         if not isinstance(op, Conv | MaxPool) or op.x.uses != {op: 1}:
             continue
+        fill: float | int
         if isinstance(op, Conv):
             kernel, fill = op.w.tensor.dims[2:], op.pad_value
             per_group = op.w.tensor.dims[1]
