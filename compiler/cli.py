@@ -3,6 +3,7 @@
 0 success; 1 a check failed; 2 the input or the command line is at fault; 70 our own bug.
 """
 
+import errno
 import sys
 from importlib import import_module
 
@@ -94,6 +95,11 @@ def run(arguments: list[str]) -> int:
         return 130
     except BrokenPipeError:
         return 0  # whoever read our output has seen enough
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return _report(error, as_json)
+        click.echo(f"error: the output cannot be written: {error.strerror}", err=True)
+        return USER_ERROR
     except Exception as error:
         return _report(error, as_json)
 

@@ -17,7 +17,7 @@ def command(
 ) -> None:
     """Run passes on MODULE, a .mir file (`-` reads standard input), and print the result."""
     from mcc import backends
-    from mcc.ir import load_module, parse, print_module, save_module
+    from mcc.ir import load_module, parse_verified, print_module, save_module
     from mcc.passes import PassRun, load_plugin, pass_named, pipeline_for, run_passes
 
     from .. import report
@@ -27,9 +27,10 @@ def command(
         pass_named(explain)
     for plugin in plugins:
         load_plugin(plugin)
-    source = (
-        parse(sys.stdin.read(), source="<stdin>") if str(module) == "-" else load_module(module)
-    )
+    if str(module) == "-":
+        source = parse_verified(sys.stdin.read(), source="<stdin>")
+    else:
+        source = load_module(module)
     runs: list[PassRun] = []
     result = run_passes(source, pipeline_for(passes, 0), record=runs.append)
     if output is not None:

@@ -50,9 +50,20 @@ def read_graph(
         opset,
         {info.name: _input_type(info, where) for info in inputs},
         tuple(info.name for info in graph.output),
-        {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer},
+        {tensor.name: _weights(tensor, where) for tensor in graph.initializer},
         tuple(read_node(node) for node in graph.node),
     )
+
+
+def _weights(tensor: onnx.TensorProto, where: str) -> Array:
+    try:
+        return numpy_helper.to_array(tensor)
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"the weights {tensor.name!r} are damaged: {error}",
+            where=where,
+            remedy="export or copy the model again",
+        ) from None
 
 
 def read_node(node: onnx.NodeProto) -> Node:

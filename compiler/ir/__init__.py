@@ -9,6 +9,7 @@ from .fields import Field, Kind
 from .files import (
     check_writable,
     load_module,
+    parse_verified,
     save_module,
     weights_from_bytes,
     weights_to_bytes,
@@ -69,6 +70,7 @@ __all__ = [
     "load_module",
     "no_progress",
     "parse",
+    "parse_verified",
     "print_module",
     "save_module",
     "verify",

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from .module import Module
 from .parser import parse
 from .printer import print_module
 from .types import Array
+from .verifier import VerifyError, verify
 
 
 def save_module(module: Module, path: str | Path) -> None:
@@ -38,7 +40,17 @@ def load_module(path: str | Path) -> Module:
         weights = weights_from_bytes(beside.read_bytes(), str(beside)) if beside.exists() else {}
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", where=str(beside)) from None
-    return parse(text, weights, source=str(path))
+    return parse_verified(text, weights, source=str(path))
+
+
+def parse_verified(text: str, weights: Mapping[str, Array] | None = None, *, source: str) -> Module:
+    """A module from text that somebody may have edited: what `verify` finds is a `UserError`."""
+    module = parse(text, weights or {}, source=source)
+    try:
+        verify(module)
+    except VerifyError as error:
+        raise UserError(error.message, where=source) from None
+    return module
 
 
 def weights_to_bytes(weights: dict[str, Array]) -> bytes:
