@@ -146,10 +146,10 @@ def _commands(rows: list[list[Any]]) -> isa.Commands:
     commands["rs1"][is_execute] &= np.uint64(~np.uint64(0b11000))
     # A scale of all ones, which only unrollers write, keeps the last one.
     scale = 0
-    for index in np.flatnonzero((commands["funct7"] == 0) & (commands["rs1"] & 3 == 2)):
-        value = int(commands["rs2"][index])
+    for place in np.flatnonzero((commands["funct7"] == 0) & (commands["rs1"] & 3 == 2)):
+        value = int(commands["rs2"][place])
         scale = scale if value >> 32 == 0xFFFFFFFF else value >> 32
-        commands["rs2"][index] = value & 0xFFFFFFFF | scale << 32
+        commands["rs2"][place] = value & 0xFFFFFFFF | scale << 32
     return commands
 
 

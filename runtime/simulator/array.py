@@ -4,6 +4,7 @@ Weights from the scratchpad, products into the accumulator.
 """
 
 import numpy as np
+import numpy.typing as npt
 
 from .faults import (
     ACCUMULATE_UNDEFINED,
@@ -61,7 +62,7 @@ def _check_scratchpad(m: Memory, first: int, step: int, rows: int, cols: int) ->
 def _load_weights(m: Memory) -> int:
     source = m.words[PRELOAD_ROW]
     rows, cols = m.words[PRELOAD_ROWS], m.words[PRELOAD_COLS]
-    m.weights[:, :] = np.float32(0.0)
+    m.weights[:, :] = np.int16(0)
     if source == _GARBAGE:
         return 0
     fault = _check_scratchpad(m, source, 1, rows, cols)
@@ -70,46 +71,69 @@ def _load_weights(m: Memory) -> int:
     if m.config[EXECUTE].config_ex_transpose_b:
         for k in range(rows):
             for c in range(cols):
-                m.weights[c, k] = np.float32(m.scratchpad[source + k, c])
+                m.weights[c, k] = np.int16(m.scratchpad[source + k, c])
     else:
         for k in range(rows):
             for c in range(cols):
-                m.weights[k, c] = np.float32(m.scratchpad[source + k, c])
+                m.weights[k, c] = np.int16(m.scratchpad[source + k, c])
     return 0
 
 
 @kernel
-def _multiply_row(m: Memory, source: int, depth: int) -> None:
-    """`Memory.product` = one row of A times the weights."""
+def _multiply_row(m: Memory, a: npt.NDArray[np.int8]) -> None:
+    """`Memory.sums` = one row of A, `dim` long, times the weights."""
     dim = m.weights.shape[0]
     if dim == 16:
-        # A constant trip count keeps the row of sums in vector registers.
-        sums = m.product[:16]
+        # With constant trip counts this becomes a few vector instructions.
         for c in range(16):
-            sums[c] = np.float32(0.0)
-        for k in range(depth):
-            a = np.float32(m.scratchpad[source, k])
-            for c in range(16):
-                sums[c] += a * m.weights[k, c]
+            total = np.int32(0)
+            for k in range(16):
+                total = np.int32(total + np.int32(np.int32(a[k]) * np.int32(m.weights[k, c])))
+            m.sums[c] = total
         return
     for c in range(dim):
-        m.product[c] = np.float32(0.0)
-    for k in range(depth):
-        a = np.float32(m.scratchpad[source, k])
+        m.sums[c] = np.int32(0)
+    for k in range(dim):
+        value = np.int32(a[k])
         for c in range(dim):
-            m.product[c] += a * m.weights[k, c]
+            m.sums[c] += np.int32(value * np.int32(m.weights[k, c]))
 
 
 @kernel
-def _multiply_transposed_row(m: Memory, first: int, step: int, column: int, rows: int) -> None:
-    """The same with A given by columns: row `column` of A's transpose."""
-    dim = m.weights.shape[0]
-    for c in range(dim):
-        m.product[c] = np.float32(0.0)
-    for k in range(rows):
-        a = np.float32(m.scratchpad[first + k * step, column])
-        for c in range(dim):
-            m.product[c] += a * m.weights[k, c]
+def _accumulate_tile(
+    scratchpad: npt.NDArray[np.int8],
+    local: int,
+    step: int,
+    weights: npt.NDArray[np.int16],
+    accumulator: npt.NDArray[np.int32],
+    first: int,
+    out_step: int,
+    rows: int,
+) -> None:
+    """Whole rows of a 16x16 tile, which most are.
+
+    One function with constant trip counts: so the weights stay in vector registers.
+    """
+    for i in range(rows):
+        source, place = local + i * step, first + i * out_step
+        for c in range(16):
+            total = accumulator[place, c]
+            for k in range(16):
+                product = np.int32(np.int32(scratchpad[source, k]) * np.int32(weights[k, c]))
+                total = np.int32(total + product)
+            accumulator[place, c] = total
+
+
+@kernel
+def _gather_row(m: Memory, first: int, step: int, i: int, rows: int, cols: int) -> None:
+    """`Memory.row` = row i of A with zeros behind; of its transpose where A is to be transposed."""
+    m.row[:] = np.int8(0)
+    if m.config[EXECUTE].config_ex_transpose_a:
+        for k in range(rows):
+            m.row[k] = m.scratchpad[first + k * step, i]
+    else:
+        for k in range(cols):
+            m.row[k] = m.scratchpad[first + i * step, k]
 
 
 @kernel
@@ -140,24 +164,29 @@ def compute(m: Memory, is_new: bool, local: int, cols: int, rows: int) -> int:
         return ACCUMULATOR_BOUNDS
     mask = columns_mask(out_cols)
     given = cols if transposed else rows
+    whole = m.weights.shape[0] == 16 and cols == 16 and out_cols == 16 and not transposed
     for i in range(out_rows):
         place = first + i * out_step
         if accumulate and m.accumulator_valid[place] & mask != mask:
             m.detail[0] = place
             return ACCUMULATE_UNDEFINED
-        if i >= given:
-            for c in range(out_cols):
-                m.product[c] = np.float32(0.0)
-        elif transposed:
-            _multiply_transposed_row(m, local, step, i, rows)
-        else:
-            _multiply_row(m, local + i * step, cols)
-        if accumulate:
-            for c in range(out_cols):
-                m.accumulator[place, c] = np.int32(m.accumulator[place, c] + np.int32(m.product[c]))
-        else:
-            for c in range(out_cols):
-                m.accumulator[place, c] = np.int32(m.product[c])
         m.accumulator_valid[place] |= mask
         m.loaded[place] = 0
+    if whole and given >= out_rows:
+        if not accumulate:
+            for i in range(out_rows):
+                m.accumulator[first + i * out_step, :] = np.int32(0)
+        _accumulate_tile(
+            m.scratchpad, local, step, m.weights, m.accumulator, first, out_step, out_rows
+        )
+        return 0
+    for i in range(out_rows):
+        place = first + i * out_step
+        m.sums[:] = np.int32(0)
+        if i < given:
+            _gather_row(m, local, step, i, rows, cols)
+            _multiply_row(m, m.row)
+        for c in range(out_cols):
+            before = m.accumulator[place, c] if accumulate else np.int32(0)
+            m.accumulator[place, c] = np.int32(before + m.sums[c])
     return 0

@@ -15,7 +15,7 @@ def random_bits(words: npt.NDArray[np.int64]) -> int:
     bits ^= bits >> 17
     bits ^= (bits << 5) & 0xFFFFFFFF
     words[RANDOM] = bits
-    return bits >> 8
+    return int(bits >> 8)
 
 
 @kernel
@@ -50,8 +50,8 @@ def misses(k: Clock, start: int, size: int, line_bytes: int) -> int:
             place = line % k.cache.shape[0]
             way = random_bits(k.words) % k.cache.shape[1]
             if k.host_code.size:
-                drop(k.host_code, k.cache[place, way])
-                drop(k.host_data, k.cache[place, way])
+                drop(k.host_code, int(k.cache[place, way]))
+                drop(k.host_data, int(k.cache[place, way]))
             k.cache[place, way] = line
     return missing
 

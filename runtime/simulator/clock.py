@@ -14,7 +14,7 @@ LOAD, EXECUTE, STORE = 0, 1, 2
 
 NEVER = 1 << 60
 
-VALID, KIND, DONE, DEPENDS, READY, INDEX = 0, 1, 2, 3, 4, 5
+KIND, READY, INDEX = 0, 4, 5
 """Columns of `Clock.entries`: what every command has."""
 FIRST_0, END_0, WRITES_0, FIRST_1, END_1, WRITES_1 = 6, 7, 8, 9, 10, 11
 """Two ranges of local rows that it touches."""
@@ -27,11 +27,12 @@ K_CONFIG, K_LOAD, K_ZERO, K_TABLE = 0, 1, 2, 3
 K_PRELOAD, K_COMPUTE, K_CONFIG_EX, K_STORE = 4, 5, 6, 7
 """Kinds of commands."""
 
-UNIT, ISSUE, TAIL, FREE_AT, ISSUE_AT, SPACE_AT, COUNT = 0, 1, 2, 3, 4, 5, 6
+UNIT, ISSUE, TAIL, FREE_AT, ISSUE_AT, SPACE_AT, COUNT, ISSUES = 0, 1, 2, 3, 4, 5, 6, 7
 """Columns of `Clock.classes`.
 
 Positions in the class's queue of the next command for its unit, for issue, and of the next
-allocated; when an entry got free, when the next may issue, when its queue got space; entries used.
+allocated; when an entry got free, when the next may issue, when its queue got space; entries used;
+when the next issues as far as is known.
 """
 Q_ENTRY, Q_KIND, Q_ISSUED = 0, 1, 2
 """Columns of `Clock.queues`."""
@@ -44,8 +45,8 @@ ARRAY_END, ARRAY_START, ARRAY_WORK, BANK_A, BANK_B, ARRAY_POPS = 19, 20, 21, 22,
 RESULTS_DONE, DESTINATION, ARRAY_FREE = 25, 26, 27
 STORE_END, STORE_ENTRY, STORE_FREE = 28, 29, 31
 CODE_AT, STORE_GAP, GAPS_START, GAPS_END, ROWS_START, ROWS_END = 32, 33, 34, 35, 36, 37
-DOOR_AT, TAKEN = 38, 39
-WORDS = 40
+DOOR_AT, TAKEN, LIVE = 38, 39, 40
+WORDS = 41
 """Places in `Clock.words`."""
 
 DATA_FREE, DRAM_FREE, STORE_LEFT, STORE_REACHED, LOAD_BUSY, ARRAY_BUSY, STORE_BUSY = range(7)
@@ -125,6 +126,10 @@ class Clock(NamedTuple):
     reals: npt.NDArray[np.float64]
     entries: npt.NDArray[np.int64]
     """The reservation station: load, execute, then store entries; shape (entries, FIELDS)."""
+    done: npt.NDArray[np.int64]
+    """Per entry, when its command is done; `NEVER` while that is not known, and in free ones."""
+    depends: npt.NDArray[np.int64]
+    """Per entry, a bit for each entry that its command waits for."""
     classes: npt.NDArray[np.int64]
     queues: npt.NDArray[np.int64]
     """Per class the commands from allocation to their unit; shape (3, RING, 3)."""

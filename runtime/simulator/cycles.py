@@ -1,7 +1,7 @@
 """An estimate of a program's cycles: the event model with a target's numbers."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +65,7 @@ class CycleModel:
     def __init__(self, target: "Target", *, gap: float | None = None, seed: int = 0) -> None:
         self._gap = target.host.cycles_per_command if gap is None else gap
         self._numbers = _numbers(target)
+        self._line_bytes = target.machine.dma.l2_line_bytes
         self._clock = _new_clock(target, seed)
         self._end = 0
         self._busy = np.zeros(3)
@@ -76,7 +77,7 @@ class CycleModel:
 
     def forget_cache(self, start: int = 0, stop: int | None = None) -> None:
         """Empties the cache between DRAM and the accelerator, of the bytes `start` to `stop`."""
-        cache, line = self._clock.cache, self._numbers.line_bytes
+        cache, line = self._clock.cache, self._line_bytes
         last = NEVER if stop is None else stop
         cache[(cache >= start // line) & (cache * line < last)] = -1
 
@@ -121,7 +122,7 @@ class CycleModel:
         whole = np.asarray(gaps, np.int64)
         advance(CODES, program, whole, earliest, code, clock, self._numbers, times)
         # What is still under way ends on a copy, so that the next run goes on from here.
-        rest = Clock(*(array.copy() for array in clock))
+        rest = Clock._make(array.copy() for array in clock)
         nothing = np.zeros(0, np.int64)
         advance(CODES, program[:0], nothing, nothing, code[:0], rest, self._numbers, times)
         self._end = max(start, int(max(rest.words[LAST_DONE], rest.words[ACCEPTED])))
@@ -134,8 +135,8 @@ class CycleModel:
 def _numbers(target: "Target") -> Numbers:
     machine = target.machine
     timing, dma, queues, host = machine.timing, machine.dma, machine.queues, target.host
-    named: dict[str, float] = timing.model_dump(exclude={"store_row"})
-    return Numbers(
+    named: dict[str, Any] = timing.model_dump(exclude={"store_row"})
+    numbers = Numbers(
         dim=machine.dim,
         scratchpad_bank_rows=machine.scratchpad.rows,
         accumulator_bank_rows=machine.accumulator.rows,
@@ -159,12 +160,14 @@ def _numbers(target: "Target") -> Numbers:
         code_miss=host.code_miss + dma.dram_latency,
         data_hit=host.data_hit,
         data_miss=host.data_miss + dma.dram_latency,
-        **{name: _plain(value) for name, value in named.items()},
+        **named,
     )
-
-
-def _plain(value: float) -> float:
-    return value
+    # A record is one pointer; a tuple would be passed to each kernel number by number.
+    kinds = [
+        (name, float if kind is float else np.int64)
+        for name, kind in get_type_hints(Numbers).items()
+    ]
+    return cast(Numbers, np.array([tuple(numbers)], kinds)[0])
 
 
 def _new_clock(target: "Target", seed: int) -> Clock:
@@ -177,7 +180,9 @@ def _new_clock(target: "Target", seed: int) -> Clock:
         words=np.zeros(WORDS, np.int64),
         reals=np.zeros(REALS),
         entries=np.zeros((entries, FIELDS), np.int64),
-        classes=np.zeros((3, 7), np.int64),
+        done=np.full(entries, NEVER, np.int64),
+        depends=np.zeros(entries, np.int64),
+        classes=np.zeros((3, 8), np.int64),
         queues=np.zeros((3, RING, 3), np.int64),
         front=np.full(queues.front, -NEVER, np.int64),
         costs=np.zeros(entries),

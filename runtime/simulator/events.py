@@ -16,14 +16,13 @@ from .clock import (
     CODE_AT,
     COMMANDS,
     COUNT,
-    DEPENDS,
-    DONE,
     EXECUTE,
     FREE_AT,
     IN_FLIGHT,
     INDEX,
     ISSUE,
     ISSUE_AT,
+    ISSUES,
     K_CONFIG,
     LAST_DONE,
     LAST_STORE_DONE,
@@ -43,11 +42,10 @@ from .clock import (
     STORE_FREE,
     TAIL,
     UNIT,
-    VALID,
     Clock,
     Numbers,
 )
-from .jit import kernel
+from .jit import entry, kernel
 from .operands import Codes, Operands
 from .reader import parked_at, release, send
 from .sequencer import array_at, array_step, delay_array
@@ -56,20 +54,22 @@ from .writer import begin_store, end_store
 
 
 @kernel
-def _issue_at(k: Clock, n: Numbers, group: int) -> int:
-    """When the class's next command issues, as far as is known."""
-    c = k.classes[group]
-    if c[ISSUE] == c[TAIL]:
-        return NEVER
-    queue = n.load_queue
-    if group != LOAD:
-        queue = n.execute_queue if group == EXECUTE else n.store_queue
-    if c[ISSUE] - c[UNIT] >= queue:
-        return NEVER
-    e = k.entries[k.queues[group, c[ISSUE] % RING, Q_ENTRY]]
-    if e[DEPENDS]:
-        return NEVER
-    return int(max(e[READY], c[ISSUE_AT], c[SPACE_AT]))
+def _plan_issue(k: Clock, n: Numbers) -> int:
+    """Notes when each class's next command issues, as far as is known; the first of these times."""
+    first = NEVER
+    for group in range(3):
+        c = k.classes[group]
+        c[ISSUES] = NEVER
+        if c[ISSUE] == c[TAIL]:
+            continue
+        queue = n.load_queue
+        if group != LOAD:
+            queue = n.execute_queue if group == EXECUTE else n.store_queue
+        entry = k.queues[group, c[ISSUE] % RING, Q_ENTRY]
+        if c[ISSUE] - c[UNIT] < queue and k.depends[entry] == 0:
+            c[ISSUES] = max(k.entries[entry, READY], c[ISSUE_AT], c[SPACE_AT])
+            first = min(first, c[ISSUES])
+    return int(first)
 
 
 @kernel
@@ -81,7 +81,7 @@ def _issue(k: Clock, group: int, now: int, times: npt.NDArray[np.float64]) -> No
     if e[INDEX] >= 0:
         times[e[INDEX], 2] = now
     if q[Q_KIND] == K_CONFIG:
-        e[DONE] = now
+        k.done[q[Q_ENTRY]] = now
     c[ISSUE] += 1
     c[ISSUE_AT] = now + 1
 
@@ -164,7 +164,7 @@ def _accepted(
     return int(max(w[ACCEPTED] + gap, earliest, room))
 
 
-@kernel
+@entry
 def advance(
     codes: Codes,
     program: Operands,
@@ -183,9 +183,9 @@ def advance(
     done).
     """
     w = k.words
-    i = 0
+    # Typed zeros: numba would compile `allocate` for a literal one too.
+    i, group = int(np.int64(0)), int(np.int64(0))
     pending = False
-    group = 0
     while True:
         next_alloc = NEVER
         if i < program.size:
@@ -215,18 +215,12 @@ def advance(
         elif program.size:
             return
         done_at = NEVER
-        for entry in range(k.entries.shape[0]):
-            if k.entries[entry, VALID]:
-                done_at = min(done_at, k.entries[entry, DONE])
-        load_issue = _issue_at(k, n, LOAD)
-        execute_issue = _issue_at(k, n, EXECUTE)
-        store_issue = _issue_at(k, n, STORE)
+        for slot in range(k.done.size):
+            done_at = min(done_at, k.done[slot])
+        issue = _plan_issue(k, n)
         reader, parked = _reader_at(k, n), parked_at(k, n)
         array, writer = array_at(k, n), _writer_at(k, n)
-        now = min(
-            min(min(next_alloc, done_at), min(load_issue, execute_issue)),
-            min(min(store_issue, reader), min(parked - n.load_send, min(array, writer))),
-        )
+        now = min(next_alloc, done_at, issue, reader, parked - n.load_send, array, writer)
         if now >= NEVER // 2:
             if i >= program.size:
                 return
@@ -235,11 +229,11 @@ def advance(
         now = max(now, w[NOW])
         w[NOW] = now
         if done_at <= now:
-            for entry in range(k.entries.shape[0]):
-                if k.entries[entry, VALID] and k.entries[entry, DONE] <= now:
-                    if k.entries[entry, INDEX] >= 0:
-                        times[k.entries[entry, INDEX], 3] = k.entries[entry, DONE]
-                    complete(k, n, entry)
+            for slot in range(k.done.size):
+                if k.done[slot] <= now:
+                    if k.entries[slot, INDEX] >= 0:
+                        times[k.entries[slot, INDEX], 3] = k.done[slot]
+                    complete(k, n, slot)
             continue
         if array <= now:
             array_step(k, n, now)
@@ -250,10 +244,7 @@ def advance(
         elif parked - n.load_send <= now:
             release(k, n, parked)
         for which in range(3):
-            at = load_issue
-            if which:
-                at = execute_issue if which == EXECUTE else store_issue
-            if at <= now:
+            if k.classes[which, ISSUES] <= now:
                 _issue(k, which, now, times)
         if next_alloc <= now:
             if program[i].operation == codes.fence:

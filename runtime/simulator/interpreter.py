@@ -3,7 +3,7 @@
 import numpy as np
 
 from .array import compute, preload
-from .jit import kernel
+from .jit import entry, kernel
 from .loads import load_scales, load_table, move_in
 from .memory import (
     EPOCH,
@@ -71,7 +71,7 @@ def _fence(m: Memory) -> None:
         m.words[EPOCH] = 1
 
 
-@kernel
+@entry
 def _run(codes: Codes, program: Operands, m: Memory) -> tuple[int, int]:
     """Answers how many commands ran and the fault of the one that did not, or 0."""
     for i in range(program.size):

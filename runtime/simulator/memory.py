@@ -57,11 +57,8 @@ class Memory(NamedTuple):
     scales_valid: npt.NDArray[np.uint8]
     tables: npt.NDArray[np.int8]
     tables_valid: npt.NDArray[np.uint8]
-    weights: npt.NDArray[np.float32]
-    """Integers.
-
-    Products of int8 and their sums over an array's depth are exact in float32, and faster.
-    """
+    weights: npt.NDArray[np.int16]
+    """What the array holds: int8, widened so that products take one vector instruction."""
     stored: npt.NDArray[np.uint16]
     """For each DRAM byte, the epoch (count of fences) in which it was last stored.
 
@@ -104,7 +101,7 @@ def new_memory(
         scales_valid=np.zeros(machine.scale_rows * dim, np.uint8),
         tables=np.zeros((machine.tables, 256), np.int8),
         tables_valid=np.zeros(machine.tables, np.uint8),
-        weights=np.zeros((dim, dim), np.float32),
+        weights=np.zeros((dim, dim), np.int16),
         stored=np.zeros(dram_bytes if check_hazards else 0, np.uint16),
         loaded=np.zeros(machine.accumulator.total_rows, np.int64),
         config=np.zeros(_CONFIGS, OPERANDS),

@@ -11,7 +11,6 @@ from .clock import (
     BANK,
     BYTES,
     DATA_FREE,
-    DONE,
     DOOR_AT,
     DRAM,
     DRAM_FREE,
@@ -61,7 +60,7 @@ def _opportunity(k: Clock, n: Numbers) -> int:
     if k.words[GAPS_START] <= at < end:
         # Stores go first: a load's request finds a gap between their rows, or waits for the end.
         at = min(max(at, k.words[LOOP_ORIGIN] + k.words[STORE_GAP]), end)
-    return at
+    return int(at)
 
 
 @kernel
@@ -107,7 +106,7 @@ def finish(k: Clock, n: Numbers, entry: int) -> None:
     e = k.entries[entry]
     e[OUTSTANDING] -= 1
     if e[OUTSTANDING] == 0:
-        e[DONE] = e[LAST_DATA] + n.load_write
+        k.done[entry] = e[LAST_DATA] + n.load_write
 
 
 @kernel
@@ -116,7 +115,7 @@ def parked_at(k: Clock, n: Numbers) -> int:
     if k.words[LOOP_ENTRY] < 0:
         return NEVER
     at = _opportunity(k, n)
-    return at + 1 - (at - k.words[LOOP_ORIGIN]) % 2
+    return int(at + 1 - (at - k.words[LOOP_ORIGIN]) % 2)
 
 
 @kernel
@@ -201,7 +200,7 @@ def send(k: Clock, n: Numbers, entry: int, start: int) -> None:
         begin = max(at - n.load_send + n.load_zero, w[ZERO_FREE])
         if begin < w[ROWS_END] and begin + e[LOCAL_ROWS] > w[ROWS_START]:
             begin = w[ROWS_END]
-        w[ZERO_FREE] = e[DONE] = begin + e[LOCAL_ROWS]
+        w[ZERO_FREE] = k.done[entry] = begin + e[LOCAL_ROWS]
         k.reals[LOAD_BUSY] += e[LOCAL_ROWS]
         w[READER_FREE] = at + e[ROWS]
         w[IN_FLIGHT] += 1

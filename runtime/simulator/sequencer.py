@@ -1,5 +1,7 @@
 """Jitted array of the cycle model: preloads and computes, one after the other or overlapped."""
 
+import numpy as np
+
 from .clock import (
     ACCUMULATES,
     ARRAY_BUSY,
@@ -12,7 +14,6 @@ from .clock import (
     BANK_A,
     BANK_B,
     DESTINATION,
-    DONE,
     EXECUTE,
     INTERVAL_AT,
     ISSUE,
@@ -106,16 +107,18 @@ def array_step(k: Clock, n: Numbers, now: int) -> None:
     if w[ARRAY_END] != NEVER:
         _finish(k, n, now)
         return
+    # Not literals: numba compiles a callee anew for each literal argument.
+    none, one = int(np.int64(-1)), int(np.int64(1))
     head = k.queues[EXECUTE, c[UNIT] % RING]
     e = k.entries[head[Q_ENTRY]]
     if head[Q_KIND] == K_CONFIG_EX:
-        e[DONE] = now + n.config_ex - 1
-        _begin(k, n, now, 0, -1, -1, 1)
+        k.done[head[Q_ENTRY]] = now + n.config_ex - 1
+        _begin(k, n, now, none - none, none, none, one)
         w[ARRAY_END] = now + n.config_ex - 1
         return
     if head[Q_KIND] == K_PRELOAD:
         work = n.dim if e[NEW] else n.compute_least_rows
-        _begin(k, n, now, work, -1, e[BANK], 1)
+        _begin(k, n, now, work, none, e[BANK], one)
         return
     rows = max(e[ROWS], n.compute_least_rows)
     if c[ISSUE] - c[UNIT] >= 3:
@@ -128,14 +131,14 @@ def array_step(k: Clock, n: Numbers, now: int) -> None:
         ):
             p = k.entries[preload[Q_ENTRY]]
             if not p[NEW]:
-                _begin(k, n, now, rows, e[BANK], -1, 2)
+                _begin(k, n, now, rows, e[BANK], none, one + 1)
             elif p[BANK] == e[BANK]:
                 # Both read the one port of a bank, row by row.
-                _begin(k, n, now, e[ROWS] + n.dim, e[BANK], -1, 2)
+                _begin(k, n, now, e[ROWS] + n.dim, e[BANK], none, one + 1)
             else:
-                _begin(k, n, now, max(rows, n.dim), e[BANK], p[BANK], 2)
+                _begin(k, n, now, max(rows, n.dim), e[BANK], p[BANK], one + 1)
             return
-    _begin(k, n, now, rows, e[BANK], -1, 1)
+    _begin(k, n, now, rows, e[BANK], none, one)
 
 
 @kernel
@@ -148,11 +151,11 @@ def _finish(k: Clock, n: Numbers, now: int) -> None:
     if head[Q_KIND] == K_PRELOAD:
         w[DESTINATION] = entry
     elif head[Q_KIND] == K_COMPUTE:
-        k.entries[entry, DONE] = now + 1
+        k.done[entry] = now + 1
         # STRIDE of a preload holds what transposing adds.
         p = k.entries[w[DESTINATION]]
         results = now + 1 + n.compute_write + p[STRIDE]
-        p[DONE] = results
+        k.done[w[DESTINATION]] = results
         w[RESULTS_DONE] = max(w[RESULTS_DONE], results)
         k.mesh[w[MESH_AT]] = results
         w[MESH_AT] = (w[MESH_AT] + 1) % k.mesh.size

@@ -4,13 +4,13 @@ A command waits for those before it, of other classes, that write local rows it 
 rows it writes. Within a class commands issue in order.
 """
 
+import numpy as np
+
 from .clock import (
     ACCUMULATES,
     BANK,
     BYTES,
     COUNT,
-    DEPENDS,
-    DONE,
     DRAM,
     END_0,
     END_1,
@@ -32,6 +32,7 @@ from .clock import (
     KIND,
     LAST_DONE,
     LAST_STORE_DONE,
+    LIVE,
     LOAD,
     LOCAL_ROWS,
     NEVER,
@@ -48,7 +49,6 @@ from .clock import (
     STRIDE,
     TAIL,
     TO_SCRATCHPAD,
-    VALID,
     WRITES_0,
     WRITES_1,
     Clock,
@@ -115,7 +115,7 @@ def _meet(k: Clock, a: int, b: int) -> bool:
     met |= (x[FIRST_1] < y[END_0]) & (y[FIRST_0] < x[END_1]) & (x[WRITES_1] | y[WRITES_0] != 0)
     met |= (x[FIRST_0] < y[END_1]) & (y[FIRST_1] < x[END_0]) & (x[WRITES_0] | y[WRITES_1] != 0)
     met |= (x[FIRST_1] < y[END_1]) & (y[FIRST_1] < x[END_1]) & (x[WRITES_1] | y[WRITES_1] != 0)
-    return met
+    return bool(met)
 
 
 @kernel
@@ -125,15 +125,15 @@ def allocate(
     """Gives a command an entry. One of its class must be free."""
     base = first_entry(n, group)
     entry = base
-    while k.entries[entry, VALID]:
+    while (k.words[LIVE] >> entry) & 1:
         entry += 1
     e = k.entries[entry]
-    e[VALID], e[DONE], e[INDEX], e[DEPENDS] = 1, NEVER, index, 0
+    k.words[LIVE] |= 1 << entry
+    e[INDEX] = index
     e[READY] = now + n.allocate_to_issue
     e[FIRST_0] = e[FIRST_1] = _EMPTY
     e[END_0] = e[END_1] = e[WRITES_0] = e[WRITES_1] = 0
     e[KIND] = K_CONFIG
-    code = op.operation
     if group == EXECUTE:
         _describe_execute(codes, op, k, n, entry)
     elif group == LOAD:
@@ -142,16 +142,20 @@ def allocate(
         _describe_store(codes, op, k, n, entry)
     if e[KIND] != K_CONFIG and e[KIND] != K_CONFIG_EX:
         mask = 0
-        for other in range(k.entries.shape[0]):
-            outside = other < base or other >= base + size_of(n, group)
-            if outside and k.entries[other, VALID]:
+        own = ((1 << size_of(n, group)) - 1) << base
+        others = k.words[LIVE] & ~own
+        other = int(np.int64(0))
+        while others:
+            if others & 1:
                 kind = k.entries[other, KIND]
                 tables = (kind == K_TABLE and e[KIND] == K_STORE) or (
                     kind == K_STORE and e[KIND] == K_TABLE
                 )
                 if tables or _meet(k, entry, other):
                     mask |= 1 << other
-        e[DEPENDS] = mask
+            others >>= 1
+            other += 1
+        k.depends[entry] = mask
     c = k.classes[group]
     k.queues[group, c[TAIL] % RING, Q_ENTRY] = entry
     k.queues[group, c[TAIL] % RING, Q_KIND] = e[KIND]
@@ -244,13 +248,14 @@ def _describe_store(codes: Codes, op: Record, k: Clock, n: Numbers, entry: int) 
     elif code == codes.config_table:
         k.extended[2] = op.config_table_enable
     elif code == codes.mvout:
-        _describe_move_out(k, n, entry, op.mvout_local, op.mvout_cols, op.mvout_rows, True)
+        _describe_move_out(k, n, entry, op.mvout_local, op.mvout_cols, op.mvout_rows)
         k.entries[entry, DRAM] = op.mvout_dram
         k.costs[entry] = _move_out_cost(k, n, entry, op.mvout_cols, op.mvout_dram)
     elif code == codes.mvout_spad:
         cols, rows = op.mvout_spad_cols, op.mvout_spad_rows
-        _describe_move_out(k, n, entry, op.mvout_spad_local, cols, rows, False)
+        _describe_move_out(k, n, entry, op.mvout_spad_local, cols, rows)
         e = k.entries[entry]
+        e[BYTES] = 0
         blocks = (cols + n.dim - 1) // n.dim
         height = (
             max(e[ROWS] - 1, 0) * op.mvout_spad_row_stride
@@ -263,9 +268,7 @@ def _describe_store(codes: Codes, op: Record, k: Clock, n: Numbers, entry: int) 
 
 
 @kernel
-def _describe_move_out(
-    k: Clock, n: Numbers, entry: int, local: int, cols: int, rows: int, to_dram: bool
-) -> None:
+def _describe_move_out(k: Clock, n: Numbers, entry: int, local: int, cols: int, rows: int) -> None:
     """What both move-outs share. `Clock.costs` becomes what pooling costs."""
     e = k.entries[entry]
     pool, store = k.config[POOL_CONFIG], k.config[STORE_CONFIG]
@@ -281,7 +284,7 @@ def _describe_move_out(
         span = store.config_st_image_rows * store.config_st_image_cols
     e[KIND] = K_STORE
     e[ROWS], e[STRIDE] = rows, store.config_st_stride
-    e[BYTES] = cols if to_dram else 0
+    e[BYTES] = cols
     e[BANK] = (local & _ROW_MASK) // n.accumulator_bank_rows if (local >> 31) & 1 else -1
     k.costs[entry] = n.store_pool_element * rows * window * blocks
     _touches(k, entry, 0, local, span, 0)
@@ -306,8 +309,9 @@ def _move_out_cost(k: Clock, n: Numbers, entry: int, cols: int, dram: int) -> fl
 def complete(k: Clock, n: Numbers, entry: int) -> None:
     """Frees the entry; what waited for it may issue a cycle later."""
     w, e = k.words, k.entries[entry]
-    done, kind = e[DONE], e[KIND]
-    e[VALID] = 0
+    done, kind = k.done[entry], e[KIND]
+    k.done[entry] = NEVER
+    w[LIVE] &= ~(1 << entry)
     group = LOAD
     if entry >= n.load_entries:
         group = EXECUTE if entry < n.load_entries + n.execute_entries else STORE
@@ -315,17 +319,16 @@ def complete(k: Clock, n: Numbers, entry: int) -> None:
     c[COUNT] -= 1
     c[FREE_AT] = done + 1
     w[LAST_DONE] = max(w[LAST_DONE], done)
-    if kind == K_CONFIG or kind == K_CONFIG_EX:
+    if kind in (K_CONFIG, K_CONFIG_EX):
         return
     if kind == K_STORE and e[BYTES]:
         latency = n.extension_latency if k.extended.any() else 0
         w[LAST_STORE_DONE] = max(w[LAST_STORE_DONE], done + latency)
-    if kind == K_LOAD or kind == K_ZERO or kind == K_TABLE:
+    if kind in (K_LOAD, K_ZERO, K_TABLE):
         w[IN_FLIGHT] -= 1
         w[SLOT_AT] = done
     bit = 1 << entry
-    for other in range(k.entries.shape[0]):
-        waiting = k.entries[other]
-        if waiting[VALID] and waiting[DEPENDS] & bit:
-            waiting[DEPENDS] ^= bit
-            waiting[READY] = max(waiting[READY], done + 1)
+    for other in range(k.depends.size):
+        if k.depends[other] & bit:
+            k.depends[other] ^= bit
+            k.entries[other, READY] = max(k.entries[other, READY], done + 1)

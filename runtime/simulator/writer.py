@@ -4,7 +4,6 @@ from .cache import misses
 from .clock import (
     BANK,
     BYTES,
-    DONE,
     DRAM,
     GAPS_END,
     GAPS_START,
@@ -94,7 +93,7 @@ def begin_store(k: Clock, n: Numbers, entry: int, now: int) -> None:
 @kernel
 def end_store(k: Clock, n: Numbers, now: int) -> None:
     w = k.words
-    k.entries[w[STORE_ENTRY], DONE] = now
+    k.done[w[STORE_ENTRY]] = now
     w[STORE_END] = NEVER
     w[STORE_FREE] = now
     w[GAPS_END] = now + n.store_send
