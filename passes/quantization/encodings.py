@@ -118,10 +118,12 @@ class Encodings:
     def _cap(self, group: Value) -> float:
         """Where the target cannot clamp, 127 must already be the bound that relu6 asks for.
 
-        No scale makes 127 a bound of zero or less: the host computes such an op.
+        No scale makes 127 a bound of zero or less, and below a bound without a relu there may be
+        more than fits: the host computes such an op.
         """
         if self._scheme.clamps:
             return math.inf
         makers = [value.op for value in self._members[group]]
-        bounds = [op.hi for op in makers if isinstance(op, Add | Conv | Matmul) and op.hi > 0]
+        sums = [op for op in makers if isinstance(op, Add | Conv | Matmul)]
+        bounds = [op.hi for op in sums if op.hi > 0 and op.lo >= 0]
         return min(bounds, default=math.inf) / 126.5

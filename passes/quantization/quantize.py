@@ -12,6 +12,7 @@ from mcc.ir import Module, RewriteReport
 
 from ..base import Pass
 from .clone import prepared
+from .correct import correct_biases, correction_samples
 from .equalize import equalize
 from .insert import insert_quantization
 from .ranges import Feeds, Progress, Ranges, collect_ranges
@@ -53,13 +54,19 @@ def quantize_module(
             whatever is done.
     """
     fresh = prepared(module)
-    samples = iter(samples)
+    kept = max(EQUALIZATION_SAMPLES, correction_samples(fresh))
+    samples = itertools.islice(samples, limit)
+    first = list(itertools.islice(samples, kept))
     if scheme.equalize:
-        first = list(itertools.islice(samples, EQUALIZATION_SAMPLES))
-        equalize(fresh, first)
-        samples = itertools.chain(first, samples)
-    ranges = collect_ranges(fresh, samples, method, limit, progress).replaced(known or {})
-    return insert_quantization(fresh, ranges, scheme, report), ranges
+        equalize(fresh, first[:EQUALIZATION_SAMPLES])
+    everything = itertools.chain(first, samples)
+    ranges = collect_ranges(fresh, everything, method, limit, progress).replaced(known or {})
+    form = insert_quantization(fresh, ranges, scheme, report)
+    if scheme.correct_bias:
+        corrected = correct_biases(fresh, form, first[: correction_samples(fresh)], scheme)
+        if report is not None:
+            report.fired["bias-corrected"] += corrected
+    return form, ranges
 
 
 class QuantizePass(Pass, name="quantize"):

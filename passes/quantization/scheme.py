@@ -38,7 +38,7 @@ class Scheme:
     products: bool = True
     """Whether a product of two activations is quantized; both then have zero point 0."""
     correct_bias: bool = True
-    """Whether the expected error of rounded weights is taken off the bias."""
+    """Whether biases take back what rounding and clipping shift, on average."""
     equalize: bool = False
     """Whether factors move between neighbouring products, so that channels get equally large."""
 
