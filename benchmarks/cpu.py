@@ -14,6 +14,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -123,20 +125,19 @@ def _files(work: Workload, folder: Path, wanted: list[str]) -> Iterator[tuple[st
 
 def _quantize(path: Path, result: Path) -> None:
     """U8 activations, s8 weights, QDQ nodes, by onnxruntime's own static quantization."""
-    from onnxruntime import quantization as q
+    q: Any = import_module("onnxruntime.quantization")  # partly typed
+    model = onnx.load(path)
+    left = [_feeds(model, seed) for seed in range(3)]
 
-    class Reader(q.CalibrationDataReader):
-        def __init__(self) -> None:
-            model = onnx.load(path)
-            self.left = [_feeds(model, seed) for seed in range(3)]
+    def get_next(reader: object) -> Feeds | None:
+        return left.pop() if left else None
 
-        def get_next(self) -> Feeds | None:
-            return self.left.pop() if self.left else None
-
+    # The base class gives the reader its iteration.
+    reader = type("Reader", (q.CalibrationDataReader,), {"get_next": get_next})
     q.quantize_static(
         str(path),
         str(result),
-        Reader(),
+        reader(),
         quant_format=q.QuantFormat.QDQ,
         activation_type=q.QuantType.QUInt8,
         weight_type=q.QuantType.QInt8,
@@ -177,7 +178,7 @@ def _measure(
     taken = time.process_time() - start
     for threads in options.threads:
         session = Session(artifact, threads=threads)
-        engines: dict[str, Run] = {"mcc": lambda s=session: s.run(None, feeds)}
+        engines: dict[str, Run] = {"mcc": partial(session.run, None, feeds)}
         engines["onnxruntime"] = _onnxruntime(path, feeds, threads)
         openvino = _openvino(path, feeds, threads)
         if openvino is not None:
@@ -230,26 +231,25 @@ def _turns(
 
 
 def _onnxruntime(path: Path, feeds: Feeds, threads: int) -> Run:
-    import onnxruntime
-
+    onnxruntime: Any = import_module("onnxruntime")  # partly typed
     options: Any = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     session: Any = onnxruntime.InferenceSession(
         str(path), options, providers=["CPUExecutionProvider"]
     )
-    return lambda: session.run(None, feeds)
+    return partial(session.run, None, feeds)
 
 
 def _openvino(path: Path, feeds: Feeds, threads: int) -> Run | None:
     try:
-        import openvino
+        openvino: Any = import_module("openvino")
     except ImportError:
         return None
     core: Any = openvino.Core()
     model: Any = core.read_model(str(path))
     model.reshape({name: array.shape for name, array in feeds.items()})
-    settings = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+    settings: dict[str, int | str] = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
     settings |= {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     request: Any = core.compile_model(model, "CPU", settings).create_infer_request()
 

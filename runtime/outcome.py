@@ -43,7 +43,7 @@ class RunOutcome(NamedTuple):
 
 
 def onnx_axes(array: Array, axes: Sequence[int] | None) -> Array:
-    """An array with its axes in the order of the ONNX tensor; axis i of it is axis `axes[i]` there."""
+    """An array in the ONNX tensor's order of axes; axis i of it is axis `axes[i]` there."""
     if axes is None:
         return array
     return np.ascontiguousarray(array.transpose(np.argsort(np.asarray(axes))))

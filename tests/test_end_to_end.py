@@ -103,8 +103,9 @@ def test_the_exported_model_gives_the_same_in_onnxruntime(
 
 
 def test_a_batch_is_looped_over(compiled: Make, images: Array) -> None:
-    for way in (("cpu", "none", "strict"), ("gemmini", "int8", "strict")):
-        session = mcc.Session(compiled(cast("Way", way)))
+    ways: tuple[Way, ...] = (("cpu", "none", "strict"), ("gemmini", "int8", "strict"))
+    for way in ways:
+        session = mcc.Session(compiled(way))
         [together] = session.run(None, {"image": images[:5]})
         alone = [session.run(["logits"], {"image": image[None]})[0] for image in images[:5]]
         np.testing.assert_array_equal(together, np.concatenate(alone))
@@ -136,9 +137,7 @@ def test_integer_inputs_and_outputs(
         artifact, [{"image": quantized.astype(np.int8)}], against=examples / "digits.onnx"
     )
     assert checked.passed
-    assert all(
-        not check.differing for checks in checked.onnxruntime.values() for check in checks
-    )
+    assert all(not check.differing for checks in checked.onnxruntime.values() for check in checks)
     assert checked.against[0].same_argmax == 1
 
 
@@ -146,16 +145,21 @@ def test_float_samples_run_on_integer_inputs(examples: Path, tmp_path: Path) -> 
     path = tmp_path / "io.mcc"
     calibrate = ("--calibrate", str(examples / "digits_calibration.npz"), "--samples", "16")
     made = run(
-        [str(examples / "digits.onnx"), "--target", "gemmini", "--io", "int8", *calibrate]
-        + ["-o", str(path), "--json"]
+        [
+            str(examples / "digits.onnx"),
+            *("--target", "gemmini", "--io", "int8"),
+            *calibrate,
+            *("-o", str(path), "--json"),
+        ]
     )
     assert made == 0
     assert run(["run", str(path), "-i", str(examples / "digits_samples.npz"), "--limit", "3"]) == 0
 
 
 def test_gemminis_stream_is_the_portable_subset(compiled: Make) -> None:
-    for mode in ("strict", "portable"):
-        program = Program.from_artifact(compiled(cast("Way", ("gemmini", "int8", mode))))
+    ways: tuple[Way, ...] = (("gemmini", "int8", "strict"), ("gemmini", "int8", "portable"))
+    for way in ways:
+        program = Program.from_artifact(compiled(way))
         assert isa.check_portable(program.commands) is None
         text = isa.disassemble(program.commands)
         np.testing.assert_array_equal(isa.assemble(text), program.commands)

@@ -57,7 +57,10 @@ def test_a_cut_model_judges_each_layer_on_what_it_is_given(value: int) -> None:
     assert [taken.name for taken in model.graph.input] == ["x"]
     assert [taken.name for taken in cut.graph.input] == ["x", f"q1{GIVEN}"]
     session = onnxruntime_session(cut, "ORT_ENABLE_ALL", extra_outputs=["q1", "q2"])
-    feeds = {"x": np.array([5], np.float32), f"q1{GIVEN}": np.array([value], np.int8)}
+    feeds: dict[str, np.ndarray] = {
+        "x": np.array([5], np.float32),
+        f"q1{GIVEN}": np.array([value], np.int8),
+    }
     first, second = session.run(["q1", "q2"], feeds)
     assert first.tolist() == [5]
     assert second.tolist() == [max(-128, min(127, 2 * value))]

@@ -15,7 +15,7 @@ FAMILIES = (elementwise, linear, movement, normalization, pooling, quantization)
 
 OPSET, IR_VERSION = 18, 8
 NEWER_IR_VERSION = 10
-"""For opset 21: 4-bit and 16-bit quantization, average pools with dilations; for 22: some `ceil`."""
+"""For opset 21: 4- and 16-bit quantization, average pools with dilations; for 22: some `ceil`."""
 
 
 def export(module: Module) -> onnx.ModelProto:
