@@ -1,7 +1,11 @@
 """Where tensors lie in DRAM: none over another while both live, in as few bytes as we find."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
 
 ALIGNMENT = 64
 """Bytes; also the first address, since address 0 means padding."""
@@ -56,28 +60,28 @@ def plan(lifetimes: Sequence[Lifetime], start: int) -> DramPlan:
 
 def lower_bound(lifetimes: Sequence[Lifetime]) -> int:
     """The largest sum of aligned sizes alive at one step."""
-    steps = {lifetime.first for lifetime in lifetimes}
-    return max(
-        (sum(aligned(t.nbytes) for t in lifetimes if t.first <= step <= t.last) for step in steps),
-        default=0,
-    )
+    changes: Counter[int] = Counter()
+    for lifetime in lifetimes:
+        changes[lifetime.first] += aligned(lifetime.nbytes)
+        changes[lifetime.last + 1] -= aligned(lifetime.nbytes)
+    return max(accumulate(changes[step] for step in sorted(changes)), default=0)
 
 
 def _place(lifetimes: Sequence[Lifetime], order: Sequence[int], start: int) -> list[int]:
+    """Offsets by lifetime. What is placed stays sorted by offset, in arrays: models are large."""
     offsets = [0] * len(lifetimes)
-    placed: list[int] = []
-    for index in order:
-        lifetime = lifetimes[index]
-        taken = sorted(
-            (offsets[other], offsets[other] + aligned(lifetimes[other].nbytes))
-            for other in placed
-            if lifetimes[other].meets(lifetime)
-        )
-        position = start
-        for first, end in taken:
-            if position + aligned(lifetime.nbytes) <= first:
-                break
-            position = max(position, end)
+    placed = np.zeros((4, len(lifetimes)), np.int64)
+    for count, index in enumerate(order):
+        lifetime, size = lifetimes[index], aligned(lifetimes[index].nbytes)
+        begin, end, first, last = placed[:, :count]
+        meets = (first <= lifetime.last) & (last >= lifetime.first)
+        # Where each of those that live at the same time begins, and where all before it have ended.
+        begins = begin[meets]
+        free = np.maximum.accumulate(np.concatenate(([start], end[meets])))
+        fitting = np.flatnonzero(free[:-1] + size <= begins)
+        position = int(free[fitting[0]] if fitting.size else free[-1])
         offsets[index] = position
-        placed.append(index)
+        slot = int(np.searchsorted(begin, position, side="right"))
+        placed[:, slot + 1 : count + 1] = placed[:, slot:count].copy()
+        placed[:, slot] = position, position + size, lifetime.first, lifetime.last
     return offsets

@@ -116,6 +116,7 @@ def _lifetimes(
         if not steps:
             continue
         first, last = steps[0], steps[-1]
+        inside = set(run)
         for op in run:
             assert isinstance(op, Kernel)
             for value in op.xs:
@@ -126,7 +127,7 @@ def _lifetimes(
                 end = max(step_of[op], known.last)
                 found[value] = Lifetime(known.nbytes, known.first, end)
             result = op.result
-            leaves = result in outputs or any(user not in run for user in result.uses)
+            leaves = result in outputs or any(user not in inside for user in result.uses)
             here = step_of[op]
             found[result] = Lifetime(result.tensor.nbytes, here, last if leaves else here)
     return found
@@ -197,11 +198,12 @@ def _launch(
         for value in op.operands
         if value not in made and not isinstance(value.op, Constant)
     )
+    inside = set(run)
     # All that leaves goes through the host, also what a later launch reads.
     leaving = [
         op.results[0]
         for op in run
-        if op.results[0] in outputs or any(user not in run for user in op.results[0].uses)
+        if op.results[0] in outputs or any(user not in inside for user in op.results[0].uses)
     ]
     launch = Launch(
         tuple(mapping[value] for value in needed),
