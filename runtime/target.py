@@ -130,15 +130,15 @@ class Dma(_Record):
 class Queues(_Record):
     """Entries of the reservation station, by class, and of the queues before and behind it."""
 
-    load: int = Field(gt=0)
-    execute: int = Field(gt=0)
-    store: int = Field(gt=0)
+    load: int = Field(gt=0, le=20)
+    execute: int = Field(gt=0, le=20)
+    store: int = Field(gt=0, le=20)
     front: int = Field(gt=0)
     """Commands between host and reservation station; the host runs at most this far ahead."""
-    load_issued: int = Field(gt=0)
+    load_issued: int = Field(gt=0, le=32)
     """Commands that a class may have issued and not begun or, of computes, not ended."""
-    execute_issued: int = Field(gt=0)
-    store_issued: int = Field(gt=0)
+    execute_issued: int = Field(gt=0, le=32)
+    store_issued: int = Field(gt=0, le=32)
 
 
 class Timing(_Record):
@@ -162,6 +162,8 @@ class Timing(_Record):
     """From a request to its first data, on a cache hit, less one beat."""
     load_write: int = Field(ge=0)
     """From a load's last data to its completion."""
+    load_accumulator: int = Field(ge=0)
+    """Added where the rows go to the accumulator."""
     load_zero: int = Field(ge=0)
     """From the issue of a load that fills with the pad byte to its first row."""
     load_miss: int = Field(ge=0)
@@ -198,8 +200,6 @@ class Timing(_Record):
     """Length of the scaling pipe before the first such row."""
     store_miss_line: float = Field(ge=0)
     """Per partly written cache line that is fetched from DRAM first."""
-    store_beat: float = Field(ge=0)
-    """Of the path to the cache, per beat of a store's row; in between, loads' requests pass."""
     store_send: int = Field(ge=0)
     """From a store's issue to its first row on that path."""
     store_starved_factor: float = Field(ge=1)

@@ -126,6 +126,14 @@ def test_a_machine_reports_cycles_unless_told_not_to() -> None:
     assert (result.array_busy, result.store_busy) == (0, 0)
 
 
+def test_preloads_without_a_compute_end() -> None:
+    """One that another replaces, and one before a fence."""
+    lonely = isa.Preload(local=0, cols=16, rows=16).commands()
+    fence = isa.Fence().commands()
+    assert 0 < cycles(*[lonely] * 100, fence, pairs(20, 0, 4096), lonely, fence) < 4000
+    assert 0 < cycles(*[lonely, fence] * 40, pairs(20, 0, 4096)) < 4000
+
+
 NEAR = {
     "warm": {"host_recorded": (0.03, 0.10, 0.20), "host_modelled": (0.05, 0.13, 0.25)},
     "dcold": {"host_recorded": (0.05, 0.15, 0.30), "host_modelled": (0.08, 0.20, 0.50)},

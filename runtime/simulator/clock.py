@@ -96,6 +96,7 @@ class Numbers(NamedTuple):
     load_send: int
     load_cache: int
     load_write: int
+    load_accumulator: int
     load_zero: int
     load_miss: int
     load_page: int
@@ -113,7 +114,6 @@ class Numbers(NamedTuple):
     store_scratchpad_row: float
     store_scratchpad_latency: int
     store_miss_line: float
-    store_beat: float
     store_send: int
     store_starved_factor: float
     extension_latency: int

@@ -12,6 +12,7 @@ from .clock import (
     ARRAY_BUSY,
     ARRAY_END,
     CONFIGS,
+    DESTINATION,
     FIELDS,
     INDEX,
     LAST_DONE,
@@ -200,7 +201,7 @@ def _new_clock(target: "Target", seed: int) -> Clock:
         extended=np.zeros(3, np.int64),
     )
     clock.words[[ARRAY_END, STORE_END]] = NEVER
-    clock.words[LOOP_ENTRY] = -1
+    clock.words[[LOOP_ENTRY, DESTINATION]] = -1
     clock.words[NOW] = 0
     clock.words[RANDOM] = 2463534242 + 7919 * seed  # any number but 0
     for place, instruction in enumerate(

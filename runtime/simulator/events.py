@@ -26,6 +26,7 @@ from .clock import (
     K_CONFIG,
     LAST_DONE,
     LAST_STORE_DONE,
+    LIVE,
     LOAD,
     NEVER,
     NOW,
@@ -224,13 +225,18 @@ def advance(
         if now >= NEVER // 2:
             if i >= program.size:
                 return
-            # A fence behind a preload without its compute.
-            next_alloc = now = w[NOW]
+            # A fence behind a preload without its compute, which hardware waits for in vain.
+            for slot in range(k.done.size):
+                if (w[LIVE] >> slot) & 1:
+                    k.done[slot] = w[NOW]
+            continue
         now = max(now, w[NOW])
         w[NOW] = now
         if done_at <= now:
             for slot in range(k.done.size):
-                if k.done[slot] <= now:
+                if k.done[slot] <= now and not (w[LIVE] >> slot) & 1:
+                    k.done[slot] = NEVER
+                elif k.done[slot] <= now:
                     if k.entries[slot, INDEX] >= 0:
                         times[k.entries[slot, INDEX], 3] = k.done[slot]
                     complete(k, n, slot)

@@ -106,7 +106,8 @@ def finish(k: Clock, n: Numbers, entry: int) -> None:
     e = k.entries[entry]
     e[OUTSTANDING] -= 1
     if e[OUTSTANDING] == 0:
-        k.done[entry] = e[LAST_DATA] + n.load_write
+        extra = 0 if e[TO_SCRATCHPAD] else n.load_accumulator
+        k.done[entry] = e[LAST_DATA] + n.load_write + extra
 
 
 @kernel

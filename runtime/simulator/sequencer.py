@@ -149,18 +149,22 @@ def _finish(k: Clock, n: Numbers, now: int) -> None:
     if c[ISSUE] - c[UNIT] >= n.execute_queue:
         c[SPACE_AT] = now + 2
     if head[Q_KIND] == K_PRELOAD:
+        if w[DESTINATION] >= 0:
+            k.done[w[DESTINATION]] = now + 1  # a preload that another one replaces
         w[DESTINATION] = entry
     elif head[Q_KIND] == K_COMPUTE:
         k.done[entry] = now + 1
-        # STRIDE of a preload holds what transposing adds.
-        p = k.entries[w[DESTINATION]]
-        results = now + 1 + n.compute_write + p[STRIDE]
-        k.done[w[DESTINATION]] = results
-        w[RESULTS_DONE] = max(w[RESULTS_DONE], results)
-        k.mesh[w[MESH_AT]] = results
-        w[MESH_AT] = (w[MESH_AT] + 1) % k.mesh.size
-        if p[ACCUMULATES]:
-            results_written(k, n, results - p[ROWS], results, p[ACCUMULATES] - 1)
+        if w[DESTINATION] >= 0:
+            # STRIDE of a preload holds what transposing adds.
+            p = k.entries[w[DESTINATION]]
+            results = now + 1 + n.compute_write + p[STRIDE]
+            k.done[w[DESTINATION]] = results
+            w[RESULTS_DONE] = max(w[RESULTS_DONE], results)
+            k.mesh[w[MESH_AT]] = results
+            w[MESH_AT] = (w[MESH_AT] + 1) % k.mesh.size
+            if p[ACCUMULATES]:
+                results_written(k, n, results - p[ROWS], results, p[ACCUMULATES] - 1)
+        w[DESTINATION] = -1
         if w[ARRAY_POPS] == 2:
             w[DESTINATION] = k.queues[EXECUTE, (c[UNIT] + 1) % RING, Q_ENTRY]
     c[UNIT] += w[ARRAY_POPS]

@@ -75,14 +75,10 @@ def begin_store(k: Clock, n: Numbers, entry: int, now: int) -> None:
     r[STORE_BUSY] += cost
     r[STORE_LEFT], r[STORE_REACHED] = cost, float(now)
     w[STORE_ENTRY] = entry
-    # Cycles from one gap for a load's request to the next: a row's beats leave few or none.
-    per_row = r[STORE_LEFT] / max(e[ROWS], 1)
-    beats = max((e[BYTES] + n.beat_bytes - 1) // n.beat_bytes, 1) * n.store_beat
     if now + n.store_send > w[GAPS_END]:
         w[GAPS_START] = now + n.store_send
-    w[STORE_GAP] = 1
-    if e[BYTES]:
-        w[STORE_GAP] = int(per_row / max(per_row - beats, 1 / 64))
+    # A load's request waits until a row's beats have passed.
+    w[STORE_GAP] = max((e[BYTES] + n.beat_bytes - 1) // n.beat_bytes, 2) if e[BYTES] else 1
     for i in range(RECENT):
         written = k.writes[(w[WRITE_AT] + i) % RECENT]
         if written[2] == e[BANK] and written[1] > now:
