@@ -127,14 +127,14 @@ def _issued_by(stream: Stream) -> npt.NDArray[np.intp]:
     """For each unrolled command, which of the host's commands it comes from."""
     if stream.form == "explicit":
         return np.arange(len(stream.commands))
-    # The loop's own configuration stays in the unroller; the rest comes before the loop.
-    plain = np.flatnonzero(~np.isin(stream.commands["funct7"], _loop_commands()))
-    loops = np.flatnonzero(np.isin(stream.commands["funct7"], _LOOPS))
-    assert loops.size == 1, "streams with one loop"
-    unrolled = len(stream.unrolled) - plain.size
-    before = plain[plain < loops[0]]
-    after = plain[plain > loops[0]]
-    return np.concatenate([before, np.repeat(loops, unrolled), after])
+    # The loop's own configuration stays in the unroller; fences are not in the unrolled list. What
+    # stands between two loops is counted as theirs.
+    funct7 = stream.commands["funct7"]
+    plain = np.flatnonzero(~np.isin(funct7, [*_loop_commands(), isa.Fence.funct7]))
+    loops = np.flatnonzero(np.isin(funct7, _LOOPS))
+    before, after = plain[plain < loops[0]], plain[plain > loops[-1]]
+    unrolled = len(stream.unrolled) - before.size - after.size
+    return np.concatenate([before, np.repeat(loops[:1], unrolled), after])
 
 
 def _loop_commands() -> list[int]:
