@@ -25,8 +25,12 @@ ROUNDS = 20
 SETTLED = 1e-3
 """Factors whose logarithm is below it end the search."""
 
-LARGEST_FACTOR = 2.0
-"""A channel that is divided by more loses as an activation what its weights win."""
+LARGEST_FACTOR = 4.0
+"""A channel that is divided by more loses as an activation what its weights win.
+
+Of 1, 2, 4 and no limit, the best sum of signal-to-noise ratios of the logits over the calibration
+inputs of four models (ResNet-8, DS-CNN, MobileNet VWW, the autoencoder).
+"""
 
 SMALLEST_FACTOR = 2.0**-6
 """A channel that hardly ever wakes is not blown up beyond all that the samples show."""

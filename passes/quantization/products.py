@@ -7,7 +7,7 @@ import numpy as np
 from mcc.ir import Array, Op, UserError
 from mcc.ops import Conv, Matmul
 
-from .encoding import Encoding, power_below
+from .encoding import SMALLEST_SCALE, Encoding, power_below
 from .overflow import LARGEST, Bounds, accumulator_bounds
 from .residual import factors
 from .scheme import Scheme
@@ -64,6 +64,8 @@ def fit_product(
     """
     limit = scheme.accumulator_limit
     widen = np.ones(rows.shape[0] if peak.ndim else ())
+    # A channel of zeros has a scale too, which must be able to grow until its bias fits.
+    peak = np.maximum(peak, 127 * SMALLEST_SCALE)
     for _ in range(64):
         scale = weight_scale(peak * widen, power_of_two=scheme.portable)
         if residual is not None:
