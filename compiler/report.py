@@ -14,7 +14,7 @@ from mcc.ops import Conv, Matmul
 from mcc.passes import PASSES, PassRun, pass_named
 from mcc.runtime import Artifact
 
-from .commands.output import print_facts, print_table, size
+from .commands.output import counted, print_facts, print_table, size
 
 Record = dict[str, object]
 
@@ -72,8 +72,10 @@ def print_summary(record: Mapping[str, object], verbose: int = 0, *, verb: str =
     layers = cast("list[Record]", record.get("layers", []))
     if layers and verbose:
         columns = [key for key in LAYER_COLUMNS if any(key in layer for layer in layers)]
+        if len({layer.get("kind") for layer in layers}) == 1 and "kind" in columns:
+            columns.remove("kind")
         rows = [[_cell(key, layer.get(key)) for key in columns] for layer in layers]
-        print_table("", columns, rows, wide="name")
+        print_table("", [LAYER_COLUMNS[key] for key in columns], rows, wide=("name",))
     totals = cast("Record", record.get("totals", {}))
     facts: Record = {}
     if layers:
@@ -88,16 +90,17 @@ def print_summary(record: Mapping[str, object], verbose: int = 0, *, verb: str =
             click.echo(f"    {op} ({_joined(items)}): {reason}")
 
 
-LAYER_COLUMNS = (
-    "name",
-    "kind",
-    "macs",
-    "commands",
-    "cycles",
-    "utilisation",
-    "bytes_in",
-    "bytes_out",
-)
+LAYER_COLUMNS = {
+    "name": "name",
+    "kind": "kind",
+    "macs": "MACs",
+    "commands": "commands",
+    "cycles": "cycles",
+    "utilisation": "array",
+    "bytes_in": "in",
+    "bytes_out": "out",
+}
+"""What is shown of a layer, and the column's head: short, for 80 columns of terminal."""
 LABELS = {
     "macs": "MACs",
     "weight_bytes": "weights",
@@ -110,6 +113,8 @@ LABELS = {
     "memory_peak": "memory peak",
 }
 BYTES = {
+    "bytes_in",
+    "bytes_out",
     "weight_bytes",
     "scratchpad_peak",
     "accumulator_peak",
@@ -132,7 +137,8 @@ def _grouped_host(host: Sequence[Record]) -> dict[tuple[str, str], list[str]]:
     groups: dict[tuple[str, str], list[str]] = {}
     for item in host:
         key = (str(item["op"]), str(item["reason"]))
-        groups.setdefault(key, []).append(str(item.get("name") or "-"))
+        nodes = cast("list[str]", item.get("nodes") or ["unnamed"])
+        groups.setdefault(key, []).append(str(item.get("name") or nodes[0]))
     return groups
 
 
@@ -146,7 +152,7 @@ def pass_rows(runs: Iterable[PassRun]) -> list[Record]:
     return [
         {
             "pass": str(run.step),
-            "milliseconds": 1e3 * run.seconds,
+            "milliseconds": round(1e3 * run.seconds, 2),
             "ops_before": run.ops_before,
             "ops_after": run.ops_after,
             "rewrites": run.rewrites,
@@ -158,7 +164,9 @@ def pass_rows(runs: Iterable[PassRun]) -> list[Record]:
 def print_timing(runs: Sequence[PassRun]) -> None:
     """The table of `--timing`."""
     rows = [list(row.values()) for row in pass_rows(runs)]
-    print_table("passes", ("pass", "ms", "ops before", "ops after", "rewrites"), rows, wide="pass")
+    print_table(
+        "passes", ("pass", "ms", "ops before", "ops after", "rewrites"), rows, wide=("pass",)
+    )
     click.echo(f"total {1e3 * sum(run.seconds for run in runs):.1f} ms")
 
 
@@ -193,7 +201,7 @@ def print_explanation(runs: Iterable[PassRun], name: str, *, err: bool = False) 
         click.echo(f"{entry['pass']}:", err=err)
         fired = cast("Mapping[str, int]", entry["fired"])
         for rule, count in fired.items():
-            click.echo(f"  {rule}: {count} times", err=err)
+            click.echo(f"  {rule}: {counted(count, 'time')}", err=err)
         if not fired:
             click.echo("  nothing to do", err=err)
         for item in cast("list[Record]", entry["declined"]):

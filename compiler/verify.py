@@ -273,6 +273,9 @@ def _fidelity(
         for name, array in zip(
             names, session.run(names, _real_feeds(artifact, feeds)), strict=True
         ):
+            if array.shape != reference[name].shape:
+                found = f"output {name} of shape {list(array.shape)}"
+                raise _not_the_original(artifact, str(against), found)
             theirs[name].append(np.asarray(array, np.float64).ravel())
             mine[name].append(real_numbers(reference[name], ports[name]).astype(np.float64).ravel())
     return tuple(fidelity(name, np.stack(theirs[name]), np.stack(mine[name])) for name in names)
@@ -293,12 +296,16 @@ def _same_ports(artifact: Artifact, session: Judge, where: str) -> None:
         for name, port in ours.items()
     )
     if missing or not fits:
-        raise UserError(
-            f"it is not the model that the artifact was compiled from: its inputs are "
-            f"{', '.join(sorted(theirs))}, its outputs {', '.join(sorted(outputs))}",
-            where=where,
-            remedy=f"give the float original of {artifact.manifest.model!r}",
-        )
+        found = f"inputs {', '.join(sorted(theirs))}, outputs {', '.join(sorted(outputs))}"
+        raise _not_the_original(artifact, where, found)
+
+
+def _not_the_original(artifact: Artifact, where: str, found: str) -> UserError:
+    return UserError(
+        f"it is not the model that the artifact was compiled from: it has {found}",
+        where=where,
+        remedy=f"give the float original of {artifact.manifest.model!r}",
+    )
 
 
 def fidelity(name: str, expected: Array, actual: Array) -> Fidelity:

@@ -106,12 +106,12 @@ def command(
     as_json: bool,
     verbose: int,
 ) -> None:
-    r"""Compile MODEL, an ONNX file (or a .mir file with --from), to an artifact.
+    """Compile MODEL, an ONNX file (or a .mir file with --from), to an artifact.
 
     \b
     mcc resnet8.onnx --target riscv-accel -O2 --calibrate cifar10.npz
     mcc resnet8.onnx --quantize int8 --emit onnx -o resnet8_int8.onnx
-    """
+    """  # noqa: D301 (click wants the backspace itself in front of lines that stay as they are)
     from mcc.ir import check_writable
     from mcc.passes import pass_named
 

@@ -21,20 +21,24 @@ def print_json(record: object) -> None:
 
 
 def print_table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, wide: str = ""
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    wide: Sequence[str] = (),
 ) -> None:
-    """A table on standard output; numbers stand right. `wide` names the column that may fold."""
+    """A table on standard output; numbers stand right. `wide` names the columns that may fold."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):
-        numeric = all(isinstance(row[index], int | float) for row in rows) and bool(rows)
+        numeric = all(_is_amount(row[index]) for row in rows) and bool(rows)
         table.add_column(
             column,
             justify="right" if numeric else "left",
             overflow="fold",
-            no_wrap=column != wide,
+            no_wrap=column not in wide,
         )
     for row in rows:
         table.add_row(*(shown(cell) for cell in row))
@@ -43,11 +47,23 @@ def print_table(
     Console(highlight=False, width=width).print(table)
 
 
+def _is_amount(cell: object) -> bool:
+    """A number, or one with its unit."""
+    if isinstance(cell, str):
+        return cell.endswith((" B", "iB", " %")) and cell[0].isdigit()
+    return isinstance(cell, int | float)
+
+
 def print_facts(facts: Mapping[str, object]) -> None:
     """Name and value, one a line."""
     width = max(map(len, facts), default=0)
     for name, value in facts.items():
         click.echo(f"  {name:<{width}}  {shown(value)}")
+
+
+def counted(count: int, thing: str) -> str:
+    """`1 sample`, `2 samples`."""
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
 
 
 def shown(value: object) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Required, TypedDict
 
 import click
 
-from .output import json_option, print_json, progress_bar, verbose_option
+from .output import counted, json_option, print_json, progress_bar, verbose_option
 
 if TYPE_CHECKING:
     from mcc.ir import Array
@@ -158,7 +158,8 @@ def _record(
 
 
 def _print(record: RunRecord, verbose: int) -> None:
-    click.echo(f"{record['model']} on {record['target']}: {record['samples']} samples")
+    samples = counted(int(str(record["samples"])), "sample")
+    click.echo(f"{record['model']} on {record['target']}: {samples}")
     labels = record.get("labels")
     predictions = record.get("predictions")
     if predictions is not None:

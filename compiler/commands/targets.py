@@ -33,7 +33,7 @@ def command(name: str | None, as_json: bool) -> None:
             (target.name, target.backend, ", ".join(sorted(target.extensions)), target.description)
             for target in targets
         ],
-        wide="description",
+        wide=("extensions", "description"),
     )
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .output import json_option, print_json, print_table, verbose_option
+from .output import counted, json_option, print_json, print_table, verbose_option
 
 if TYPE_CHECKING:
     from ..verify import TensorCheck, Verification
@@ -76,17 +76,26 @@ def _print(found: "Verification", backend: str, verbose: int) -> None:
                 f"{item.largest:.4g}, same largest output in {item.same_argmax} of {item.rows}"
             )
     verdict = "passed" if found.passed else "FAILED"
-    click.echo(f"{verdict}: {found.samples} inputs")
+    click.echo(f"{verdict}: {counted(found.samples, 'input')}")
 
 
 def _counted(checks: "tuple[TensorCheck, ...]") -> str:
-    """How many integer elements differ, and by how much."""
+    """How many integer elements differ, and by how much; floats where there are no integers."""
+    from ..verify import FLOAT_TOLERANCE
+
     integers = [check for check in checks if not check.dtype.startswith("float")]
+    if not integers:
+        beyond = sum(check.differing for check in checks)
+        return (
+            f"{beyond:,} of {sum(check.elements for check in checks):,} elements differ by more "
+            f"than {FLOAT_TOLERANCE:g} of the largest in {counted(len(checks), 'float tensor')}"
+        )
     elements = sum(check.elements for check in integers)
     differing = sum(check.differing for check in integers)
     largest = max((check.largest for check in integers), default=0.0)
     by = f", by {largest:g} at most" if differing else ""
-    return f"{differing:,} of {elements:,} elements differ in {len(integers)} integer tensors{by}"
+    tensors = counted(len(integers), "integer tensor")
+    return f"{differing:,} of {elements:,} elements differ in {tensors}{by}"
 
 
 def _print_checks(checks: "tuple[TensorCheck, ...]", *, everything: bool) -> None:
@@ -96,5 +105,5 @@ def _print_checks(checks: "tuple[TensorCheck, ...]", *, everything: bool) -> Non
             "",
             ("tensor", "dtype", "elements", "differing", "largest"),
             [(c.name, c.dtype, c.elements, c.differing, c.largest) for c in shown],
-            wide="tensor",
+            wide=("tensor",),
         )
