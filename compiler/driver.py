@@ -1,7 +1,7 @@
 """The compiler on one page: the road from a model to an artifact, stage by stage."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -213,6 +213,8 @@ class Compilation:
             )
         scheme = scheme_for(self.target.extensions, self.target.backend, mode)
         if options.calibrate is None:
+            # Means of made-up inputs say nothing about the biases of real ones.
+            scheme = replace(scheme, correct_bias=False)
             self.notes.append(
                 f"calibrated on synthetic inputs between {low:g} and {high:g}; for accuracy give "
                 "real samples with --calibrate"
