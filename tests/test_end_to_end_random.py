@@ -7,10 +7,10 @@ import onnx
 import pytest
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
-from reference import onnxruntime_outputs
 from support.random_models import Draw, described, feeds_for, random_model
 
 import mcc
+from mcc.judge import onnxruntime_session
 from mcc.verify import verify
 
 Mode = Literal["strict", "portable"]
@@ -36,7 +36,9 @@ def drawing(data: st.DataObject) -> Draw:
 
 def judge_floats(model: onnx.ModelProto) -> None:
     feeds = feeds_for(model)
-    wanted = onnxruntime_outputs(model.SerializeToString(), feeds)
+    # Optimized, onnxruntime 1.31 fuses a Pad of zeros into MaxPool, whose padding is no zero.
+    judge = onnxruntime_session(model, "ORT_DISABLE_ALL")
+    wanted = judge.run(None, {port.name: feeds[port.name] for port in judge.get_inputs()})
     found = mcc.Session(mcc.compile(model)).run(None, feeds)
     for array, judged in zip(found, wanted, strict=True):
         assert array.shape == judged.shape
