@@ -73,7 +73,12 @@ def onnxruntime_session(
         content = _with_outputs(model, extra_outputs).SerializeToString()
     try:
         session: Judge = library.InferenceSession(
-            content, settings, providers=["CPUExecutionProvider"]
+            content,
+            settings,
+            providers=["CPUExecutionProvider"],
+            # Up to 1.31 it makes a Pad of zeros a maximum pool's padding, which is no zero, and
+            # pads that are wider than the pool's window, which the pool then refuses.
+            disabled_optimizers=["Pad_Fusion"],
         )
     except Exception as error:  # onnxruntime's errors share no base class
         raise UserError(

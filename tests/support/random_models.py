@@ -112,7 +112,9 @@ def conv(b: Builder, x: str) -> str | None:
         operands.append(b.constant(b.normal((outputs,), 0.3)))
     attributes: dict[str, object] = {"strides": [b.draw(1, 3) for _ in space], "group": group}
     if b.chance(5):
-        attributes["auto_pad"] = b.pick(["SAME_UPPER", "SAME_LOWER", "VALID"])
+        attributes["auto_pad"] = way = b.pick(["SAME_UPPER", "SAME_LOWER", "VALID"])
+        if way == "VALID" and any(size < reach for size, reach in zip(space, kernel, strict=True)):
+            return None
     else:
         dilations = [b.draw(1, 2) for _ in space]
         attributes["dilations"] = dilations
