@@ -2,5 +2,18 @@
 
 from .base import Backend, Stage, backend_named, register_ops
 from .emitters import Emission, Emitter
+from .placement import ALIGNMENT, Lifetime, Placement, aligned, place
 
-__all__ = ["Backend", "Emission", "Emitter", "Stage", "backend_named", "register_ops"]
+__all__ = [
+    "ALIGNMENT",
+    "Backend",
+    "Emission",
+    "Emitter",
+    "Lifetime",
+    "Placement",
+    "Stage",
+    "aligned",
+    "backend_named",
+    "place",
+    "register_ops",
+]

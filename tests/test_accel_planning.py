@@ -8,8 +8,8 @@ from accel_layers import Builder, Case, Exit
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mcc.backends import ALIGNMENT, Lifetime, aligned, place
 from mcc.backends.riscv_accel import stages, tiles
-from mcc.backends.riscv_accel.dram import ALIGNMENT, Lifetime, aligned, plan
 from mcc.backends.riscv_accel.rolling import LoopShape, Node, Shape, lengths, roll, tile
 from mcc.backends.riscv_accel.structure import Layer
 from mcc.ir import Module, RewriteReport, evaluate, parse, print_module
@@ -67,7 +67,7 @@ def test_two_alternating_halves_become_two_loops() -> None:
 )
 def test_what_lives_at_once_never_overlaps(items: list[tuple[int, int, int]]) -> None:
     lifetimes = [Lifetime(n, min(a, b), max(a, b)) for n, a, b in items]
-    found = plan(lifetimes, 128)
+    found = place(lifetimes, 128)
     assert found.peak >= found.lower_bound
     for i, (left, at) in enumerate(zip(lifetimes, found.offsets, strict=True)):
         assert at >= 128
@@ -81,7 +81,7 @@ def test_what_lives_at_once_never_overlaps(items: list[tuple[int, int, int]]) ->
 def test_a_chain_needs_its_two_largest_neighbours() -> None:
     sizes = [640, 4096, 1024, 2048, 64]
     lifetimes = [Lifetime(size, step, step + 1) for step, size in enumerate(sizes)]
-    found = plan(lifetimes, 64)
+    found = place(lifetimes, 64)
     assert found.peak == found.lower_bound == 4096 + 1024
 
 

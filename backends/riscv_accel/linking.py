@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mcc.backends import Lifetime, Placement, aligned, place
 from mcc.ir import Constant, Module, Op, Progress, Value, Yield
 from mcc.runtime import HostRecord, Launch, LayerRecord, Program, Target, TensorRecord, isa
 
 from .cloning import clone, like_region
-from .dram import DramPlan, Lifetime, aligned, plan
 from .expand import expand
 from .order import runs as runs_of
 from .reasons import why_on_host
@@ -23,7 +23,7 @@ class Linked:
     program: Program
     module: Module
     kernels: tuple[Kernel, ...]
-    activations: DramPlan
+    activations: Placement
     constant_bytes: int
 
 
@@ -35,7 +35,7 @@ def link(module: Module, target: Target, progress: Progress | None = None) -> Li
     step_of: dict[Op, int] = {kernel: step for step, kernel in enumerate(kernels)}
     lifetimes = _lifetimes(runs, step_of, set(module.outputs))
     values = list(lifetimes)
-    activations = plan([lifetimes[value] for value in values], constant_end)
+    activations = place([lifetimes[value] for value in values], constant_end)
     places = dict(zip(values, activations.offsets, strict=True))
     image = np.zeros(constant_end + activations.peak, np.uint8)
     for offset, data in image_parts:
@@ -91,7 +91,7 @@ def _place_constants(
     offsets: dict[Value, int] = {}
     shared: dict[bytes, int] = {}
     parts: list[tuple[int, np.ndarray]] = []
-    end = aligned(1)
+    end = aligned(1)  # address 0 means padding
     for kernel in kernels:
         for value in kernel.xs:
             if not isinstance(value.op, Constant) or value in offsets:

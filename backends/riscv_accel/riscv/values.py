@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mcc.backends import Lifetime, place
 from mcc.ir import Constant, DType, Module, Op, Value, Yield
 from mcc.ops import Reshape
 from mcc.runtime import Launch
-
-from ..dram import Lifetime, plan
 
 C_TYPES = {
     DType.F32: "float",
@@ -151,7 +150,7 @@ def place_values(
         )
         for value in free
     ]
-    planned = plan(lifetimes, 0)
+    planned = place(lifetimes, 0)
     for value, offset in zip(free, planned.offsets, strict=True):
         of[value] = f"HOST_BYTES({offset})"
     return Places(of, frozenset(in_arena), planned.peak, planned.lower_bound, leaving)

@@ -1,4 +1,4 @@
-"""Where tensors lie in DRAM: none over another while both live, in as few bytes as we find."""
+"""Where tensors lie in memory: none over another while both live, in as few bytes as we find."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from itertools import accumulate
 import numpy as np
 
 ALIGNMENT = 64
-"""Bytes; also the first address, since address 0 means padding."""
+"""Bytes: a cache line."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Lifetime:
 
 
 @dataclass(frozen=True)
-class DramPlan:
+class Placement:
     """An offset for each lifetime."""
 
     offsets: tuple[int, ...]
@@ -39,7 +39,7 @@ def aligned(nbytes: int) -> int:
     return -(-nbytes // ALIGNMENT) * ALIGNMENT
 
 
-def plan(lifetimes: Sequence[Lifetime], start: int) -> DramPlan:
+def place(lifetimes: Sequence[Lifetime], start: int) -> Placement:
     """The best of three greedy orders; each takes the lowest gap free for the whole lifetime."""
     sizes = [aligned(lifetime.nbytes) for lifetime in lifetimes]
     firsts = [lifetime.first for lifetime in lifetimes]
@@ -55,7 +55,7 @@ def plan(lifetimes: Sequence[Lifetime], start: int) -> DramPlan:
         peak = max(ends, default=start) - start
         if best is None or peak < best_peak:
             best, best_peak = offsets, peak
-    return DramPlan(tuple(best or ()), best_peak, lower_bound(lifetimes))
+    return Placement(tuple(best or ()), best_peak, lower_bound(lifetimes))
 
 
 def lower_bound(lifetimes: Sequence[Lifetime]) -> int:
