@@ -2,6 +2,7 @@
 
 from .artifact import Artifact, Manifest, Port, from_bytes, load, module_members
 from .outcome import LayerStats, Observer, RunOutcome, RunStats
+from .processor import processor_flags
 from .program import HostRecord, Launch, LayerRecord, Program, ProgramRunner, TensorRecord
 from .session import NodeArg, Runner, Session
 from .target import Accelerator, Target, load_target, target_names
@@ -29,5 +30,6 @@ __all__ = [
     "load",
     "load_target",
     "module_members",
+    "processor_flags",
     "target_names",
 ]

@@ -18,6 +18,7 @@ from mcc.ir import Array, DType, UserError
 
 from .artifact import Artifact
 from .outcome import Observer, RunOutcome, RunStats, onnx_axes
+from .processor import Processor, check_processor, permit_tiles
 
 _ALIGNMENT = 64
 _REMEDY = "pip install 'mcc-compiler[cpu]'"
@@ -48,15 +49,6 @@ class Fused(_Record):
 
     name: str
     into: str
-
-
-class Processor(_Record):
-    """What the code was compiled for."""
-
-    triple: str
-    cpu: str
-    flags: tuple[str, ...]
-    """Flags that /proc/cpuinfo must show."""
 
 
 class Table(_Record):
@@ -99,6 +91,8 @@ class Library:
         """
         self.table = table if isinstance(table, Table) else Table.from_json(table)
         check_processor(self.table.machine)
+        if self.table.machine.uses_tiles:
+            permit_tiles()
         ffi = _runtime()
         if threads is not None:
             if threads < 1:
@@ -182,37 +176,6 @@ class LibraryRunner:
             {entry.name: array for entry, array in zip(table.outputs, outputs, strict=True)},
             RunStats(),
         )
-
-
-def check_processor(wanted: Processor) -> None:
-    """Raise a `UserError` unless this processor has what the code would crash without."""
-    architecture = wanted.triple.split("-")[0]
-    if os.uname().machine not in (architecture, {"x86_64": "amd64"}.get(architecture)):
-        raise UserError(
-            f"the model was compiled for {architecture}, this machine is {os.uname().machine}",
-            remedy="compile it for this machine: mcc MODEL --target cpu",
-        )
-    missing = sorted(set(wanted.flags) - processor_flags())
-    if missing:
-        raise UserError(
-            f"the model was compiled for {wanted.cpu or wanted.triple}; this processor lacks "
-            + ", ".join(missing),
-            remedy="compile it on this machine, or for a target file whose [host] cpu is older",
-        )
-
-
-@cache
-def processor_flags() -> frozenset[str]:
-    """The instruction sets that Linux reports of this processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return frozenset()
-    for line in lines:
-        name, _, value = line.partition(":")
-        if name.strip() in ("flags", "Features"):
-            return frozenset(value.split())
-    return frozenset()
 
 
 @cache

@@ -16,8 +16,9 @@ from mcc.backends.cpu import compile_library, elementwise, emit, library_members
 from mcc.ir import DType, Module, Op, Region, Tensor, UserError, Value, Yield, constant, evaluate
 from mcc.ops import Add, Conv, Gather, Relu, Reshape
 from mcc.passes import run_passes
-from mcc.runtime import Target, load_target
-from mcc.runtime.library import Library, Processor, Table, check_processor, processor_flags
+from mcc.runtime import Target, load_target, processor_flags
+from mcc.runtime.library import Library, Table
+from mcc.runtime.processor import Processor, check_processor
 
 TARGET = load_target("cpu")
 

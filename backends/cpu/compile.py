@@ -61,7 +61,11 @@ def library_members(
             for value, into in plan.fused.items()
             if value.name
         ],
-        "machine": {"triple": machine.triple, "cpu": machine.cpu, "flags": list(machine.flags)},
+        "machine": {
+            "triple": machine.triple,
+            "cpu": machine.cpu,
+            "flags": sorted({*machine.flags, *plan.flags}),
+        },
     }
     return {
         "library.so": library,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mcc.ir import UserError, known_names
-from mcc.runtime import Target
+from mcc.runtime import Target, processor_flags
 
 # LLVM's feature name -> the flag that Linux shows in /proc/cpuinfo, for what LLVM emits unasked.
 _X86_FLAGS = {
@@ -39,6 +39,8 @@ _X86_FLAGS = {
     "avxvnni": "avx_vnni",
     "avxvnniint8": "avx_vnni_int8",
 }
+# What only our own kernels use: in an artifact's list where they do.
+AMX_FLAGS = {"amx-tile": "amx_tile", "amx-int8": "amx_int8", "amx-bf16": "amx_bf16"}
 _ARM_FLAGS = {"neon": "asimd", "dotprod": "asimddp", "fullfp16": "asimdhp", "i8mm": "i8mm"}
 
 
@@ -53,10 +55,16 @@ class Machine:
     vector_bytes: int
     registers: int
     """Vector registers."""
-    vnni: bool
-    """Whether 64 products of 8-bit integers are one instruction (AVX-512 VNNI)."""
+    vnni_lanes: int
+    """Lanes for each of which one instruction adds four products of 8-bit integers (VNNI), or 0."""
+    pair_lanes: int
+    """Lanes for each of which one instruction adds two products of 16-bit integers, or 0."""
+    amx_int8: bool
+    """Whether there are tile registers that multiply matrices of 8-bit integers."""
+    amx_bf16: bool
+    """The same for bfloat16."""
     flags: tuple[str, ...]
-    """What /proc/cpuinfo must show where the code is to run."""
+    """What /proc/cpuinfo must show where the code is to run, beside what kernels add (AMX)."""
 
     def lanes(self, dtype: str) -> int:
         """Elements of one vector register."""
@@ -85,22 +93,50 @@ def machine_of(target: Target) -> Machine:
             raise UserError(
                 f"LLVM knows no processor {cpu!r} for {triple}", remedy=known_names(names)
             )
-    record = llvm_record(triple, cpu, features)
-    found = {str(name) for name in codegen.llvm_get_cpu_features(_llvm(record))}
-    found |= {name[1:] for name in features if name.startswith("+")}
-    found -= {name[1:] for name in features if name.startswith("-")}
-    wide = "avx512f" in found and "avx512vl" in found and "avx512bw" in found
     x86 = triple.startswith(("x86_64", "i686"))
     table = _X86_FLAGS if x86 else _ARM_FLAGS if triple.startswith("aarch64") else {}
+    if not target.host.triple and not target.host.cpu and x86:
+        features = (*_corrections(_features(triple, cpu, ())), *features)
+    found = _features(triple, cpu, features)
+    wide = "avx512f" in found and "avx512vl" in found and "avx512bw" in found
+    tiles = wide and "amx-tile" in found
     return Machine(
         triple=triple,
         cpu=cpu,
         features=features,
         vector_bytes=64 if wide else 32 if "avx2" in found else 16,
         registers=32 if wide or not x86 else 16,
-        vnni=wide and "avx512vnni" in found,
+        vnni_lanes=16 if wide and "avx512vnni" in found else 8 if "avxvnni" in found else 0,
+        pair_lanes=(16 if wide else 8 if "avx2" in found else 4) if x86 else 0,
+        amx_int8=tiles and "amx-int8" in found,
+        amx_bf16=tiles and "amx-bf16" in found,
         flags=tuple(sorted(table[name] for name in found if name in table)),
     )
+
+
+def _features(triple: str, cpu: str, options: tuple[str, ...]) -> set[str]:
+    """LLVM's features of a processor, after options such as `-avx2` in their order."""
+    from tvm import target as tvm_target
+
+    codegen: Any = tvm_target.codegen
+    record = _llvm(llvm_record(triple, cpu, options))
+    found = {str(name) for name in codegen.llvm_get_cpu_features(record)}
+    for option in options:
+        (found.add if option.startswith("+") else found.discard)(option[1:])
+    return found
+
+
+def _corrections(believed: set[str]) -> list[str]:
+    """Options that turn the features LLVM believes this processor to have into those it has.
+
+    LLVM goes by the model number, which a hypervisor may make up; Linux says what there is.
+    """
+    real = processor_flags()
+    options: list[str] = []
+    for name, flag in (_X86_FLAGS | AMX_FLAGS).items():
+        if (flag in real) != (name in believed):
+            options.append(("+" if flag in real else "-") + name)
+    return options
 
 
 def llvm_record(triple: str, cpu: str, features: tuple[str, ...]) -> dict[str, object]:

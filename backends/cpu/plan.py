@@ -57,6 +57,8 @@ class Plan:
     slots: dict[Value, Slot] = field(default_factory=dict[Value, Slot])
     fused: dict[Value, Value] = field(default_factory=dict[Value, Value])
     """A value that is never stored -> the value in whose kernel it is computed."""
+    flags: set[str] = field(default_factory=set[str])
+    """Flags of /proc/cpuinfo for the instructions that kernels ask for by name."""
 
 
 class Planner:
@@ -70,6 +72,10 @@ class Planner:
         self.bordered: dict[Value, tuple[Halo, Slot]] = {}
         """Those that have been stored with it."""
         self._constants: dict[tuple[str, bytes], Slot] = {}
+
+    def require(self, *flags: str) -> None:
+        """Note that a kernel needs what these flags of /proc/cpuinfo stand for."""
+        self.plan.flags.update(flags)
 
     def slot(self, value: Value) -> Slot:
         """Where a value that is computed already lies."""

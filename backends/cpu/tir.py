@@ -157,12 +157,12 @@ def select(condition: Expr, yes: Expr | Number, no: Expr | Number) -> Expr:
     return Expr(node, like.dtype, lanes)
 
 
-def intrinsic(name: str, *arguments: Expr) -> Expr:
-    """A pure LLVM intrinsic whose result has the type of its first argument."""
+def intrinsic(name: str, *arguments: Expr, dtype: str = "", lanes: int = 0) -> Expr:
+    """A pure LLVM intrinsic; its result has the type of its first argument unless told."""
     first = arguments[0]
+    dtype, lanes = dtype or first.dtype, lanes or first.lanes
     nodes = [argument.node for argument in arguments]
-    node = tirx.call_llvm_pure_intrin(_type(first.dtype, first.lanes), name, *nodes)
-    return Expr(node, first.dtype, first.lanes)
+    return Expr(tirx.call_llvm_pure_intrin(_type(dtype, lanes), name, *nodes), dtype, lanes)
 
 
 def libm(name: str, *arguments: Expr) -> Expr:
@@ -191,6 +191,13 @@ def index_sum(*terms: tuple[Index, int]) -> Index:
     return moving + fixed if fixed else moving
 
 
+def smaller_index(index: Index, limit: int) -> Index:
+    """The smaller of both."""
+    if isinstance(index, int):
+        return min(index, limit)
+    return Expr(tirx.Min(index.node, tirx.const(limit, index.dtype)), index.dtype)
+
+
 def _index_node(index: Index) -> Any:
     return tirx.const(index, "int32") if isinstance(index, int) else index.node
 
@@ -214,6 +221,11 @@ class Buffer:
             return one.broadcast(lanes)
         ramp = tirx.Ramp(_index_node(index), stride, lanes)
         return Expr(tirx.BufferLoad(self.node, [ramp]), self.dtype, lanes)
+
+    def address(self, index: Index) -> Expr:
+        """A pointer to an element, for instructions that access memory themselves."""
+        element = tirx.BufferLoad(self.node, [_index_node(index)])
+        return Expr(tirx.address_of(element), "handle")
 
 
 class Writer:
@@ -261,6 +273,12 @@ class Writer:
         node = _index_node(index)
         place = node if value.lanes == 1 else tirx.Ramp(node, stride, value.lanes)
         self._blocks[-1].append(tirx.BufferStore(buffer.node, value.node, [place]))
+
+    def effect(self, name: str, *arguments: Expr) -> None:
+        """Call an LLVM intrinsic for what it does rather than for a result."""
+        nodes = [argument.node for argument in arguments]
+        call = tirx.call_llvm_intrin("void", name, *nodes)
+        self._blocks[-1].append(tirx.Evaluate(call))
 
     def bind(self, value: Expr) -> Expr:
         """Compute once, and hold for every use.

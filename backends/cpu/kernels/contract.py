@@ -16,7 +16,7 @@ import numpy as np
 from ..machine import Machine
 from ..tail import Node, Point, compute
 from ..tir import Buffer, Expr, Index, Writer, constant, index_sum
-from .loops import PARALLEL_WORK, Loop, collapse, fused_loops, nested_loops
+from .loops import PARALLEL_WORK, Loop, collapse, fused_loops, nested_loops, widths
 from .products import Product
 from .shape import Border
 
@@ -38,6 +38,18 @@ class Blocking:
 
 def choose_blocking(tile: int, vec: int, product: Product, machine: Machine) -> Blocking:
     """The blocking with least overhead: loads, unused latency, remainders."""
+    return _cheapest(tile, vec, product, machine)[0]
+
+
+def contraction_cycles(
+    tile: int, vec: int, steps: int, product: Product, machine: Machine
+) -> float:
+    """Cycles of `steps` steps of the reduction for `tile` positions of `vec` results."""
+    return _cheapest(tile, vec, product, machine)[1] * steps / 2
+
+
+def _cheapest(tile: int, vec: int, product: Product, machine: Machine) -> tuple[Blocking, float]:
+    """The best blocking, and its half cycles for one step of the reduction."""
     best, least = Blocking(1, 1), math.inf
     most_vectors = min(8, len(product.vectors(vec)))
     for vectors in range(1, most_vectors + 1):
@@ -53,7 +65,7 @@ def choose_blocking(tile: int, vec: int, product: Product, machine: Machine) -> 
             )
             if cost < least:
                 best, least = Blocking(size, vectors), cost
-    return best
+    return best, least
 
 
 def _parts(extent: int, size: int) -> list[tuple[int, int]]:
@@ -214,8 +226,8 @@ class Contraction:
         for number, row in enumerate(sums):
             done = 0
             for (lanes, valid), buffer in zip(region.columns, row, strict=True):
-                pieces = [(0, lanes)] if valid == lanes else [(i, 1) for i in range(valid)]
-                for offset, size in pieces:
+                offset = 0
+                for size in widths(valid, lanes):
                     at = [
                         index_sum((place, 1), (number, t), (done + offset, v))
                         for place, t, v in zip(
@@ -226,6 +238,7 @@ class Contraction:
                     raw = writer.bind(buffer.load(offset, size))
                     value = writer.bind(compute(self.root, writer, operands, point, raw))
                     writer.store(out, at[Y], value, self.vec.strides[Y])
+                    offset += size
                 done += valid
 
 

@@ -15,9 +15,11 @@ from ..tir import Expr, Writer
 from .contract import Contraction, choose_blocking, merged_positions
 from .elementwise import strided_copy
 from .loops import Loop, collapse
+from .matrices import Matrices, lead_strides
 from .products import Product, Vnni, correction, multiply_add, product_of
 from .scalar import clamp
 from .shape import padded
+from .tiled import tiled_conv, tiled_matmul
 from .windows import Windows, finish_windows, windows_of
 
 
@@ -50,24 +52,21 @@ def conv(op: Conv, planner: Planner, tail: Tail) -> None:
     )
     along = view.channel_strides()
     _finish_products(op, planner, tail, along)
+    depth = view.channels // op.groups
     if weights is not None:
+        if tiled_conv(op, planner, tail, view, product, weights):
+            return
         rows = weights.reshape(weights.shape[0], -1)
         _add_correction(planner, tail, correction(product, rows), along)
-    depth = view.channels // op.groups
-    lead = [
-        view.batch_loop(tail.operands),
-        # The weights' stride is known once they are packed; it only matters that it is not 0.
-        view.channel_loop(op.groups, per_group * view.channel, 1, tail.operands, step=outputs),
-    ]
-    *rows_, tile = view.spatial_loops(tail.operands)
-    lead, tile = merged_positions([*lead, *rows_], tile)
+    # The weights' stride is known once they are packed; it only matters that it is not 0.
+    lead, tile = view.positions(op.groups, per_group, outputs, tail.operands)
     blocking = choose_blocking(tile.extent, outputs, product, machine)
     width = blocking.vectors * product.lanes
     count = math.prod(kernel)
     if weights is not None:
         blocks = -(-outputs // width)
         packed = _pack(weights, op.groups, depth, width, blocks, product)
-        w = planner.constant(packed)
+        w = planner.constant(product.packed(packed))
         deep, block = width * product.step, count * depth * width
         group = blocks * block
     else:
@@ -78,7 +77,7 @@ def conv(op: Conv, planner: Planner, tail: Tail) -> None:
     w_strides = tuple(stride * tap for stride in contiguous(kernel))
     channels = Loop(depth // product.step, (0, view.channel * product.step, deep))
     contraction = Contraction(
-        lead=tuple(_with_weights(loop, group) for loop in lead),
+        lead=tuple(loop.with_stride(2, group) if loop.strides[2] else loop for loop in lead),
         tile=tile,
         vec=view.channel_loop(outputs, 0, 1, tail.operands),
         reduce=tuple(collapse([*view.tap_loops(w_strides), channels], 3)),
@@ -90,13 +89,6 @@ def conv(op: Conv, planner: Planner, tail: Tail) -> None:
         border=view.border,
     )
     finish_windows(planner, tail, "conv", contraction, view, (view.slot, w))
-
-
-def _with_weights(loop: Loop, stride: int) -> Loop:
-    """The loop over groups gets its stride in the packed weights."""
-    if not loop.strides[2]:
-        return loop
-    return Loop(loop.extent, (*loop.strides[:2], stride, *loop.strides[3:]))
 
 
 def _pack(
@@ -151,57 +143,46 @@ def _depthwise(op: Conv, planner: Planner, tail: Tail, view: Windows, product: P
 
 @lower(Matmul, fuses=True)
 def matmul(op: Matmul, planner: Planner, tail: Tail) -> None:
-    x, w = op.x.tensor.dims, op.w.tensor.dims
-    x = x if len(x) > 1 else (1, *x)
-    w = w if len(w) > 1 else (*w, 1)
-    (rows, depth), columns = x[-2:], w[-1]
     weights = constant_of(op.w)
-    result = stored(op.result.tensor.dtype)
+    machine = planner.machine
     product = product_of(
         op.x.tensor.dtype,
         op.w.tensor.dtype,
-        result,
-        planner.machine,
+        stored(op.result.tensor.dtype),
+        machine,
         constant_w=weights is not None,
     )
-    extra = -depth % product.step
-    sides = ((0,) * len(x), (*(0,) * (len(x) - 1), extra))
+    view = Matrices.of(op, product.step)
+    rank = len(view.x)
+    x = op.x.tensor.dims if op.x.tensor.rank > 1 else (1, *op.x.tensor.dims)
+    sides = ((0,) * rank, (*(0,) * (rank - 1), view.x[-1] - x[-1]))
     source = padded(planner, planner.slot(op.x), x, *sides, 0)
-    x = (*x[:-1], depth + extra)
-
-    lead_rank = max(len(x), len(w)) - 2
-    x_lead = _lead_strides(x, lead_rank)
-    y = contiguous(tail.shape)
-    row_axis = lead_rank if op.x.tensor.rank > 1 else None
-    column_axis = len(y) - 1 if op.w.tensor.rank > 1 else None
-    along = tuple(int(axis == column_axis) for axis in range(len(y)))
-    _finish_products(op, planner, tail, along)
+    depth, columns = view.x[-1], view.columns
+    _finish_products(op, planner, tail, view.column_strides())
     if weights is not None:
-        _matmul_correction(planner, tail, product, weights.reshape(w), lead_rank, column_axis)
+        matrices = weights.reshape(view.w)
+        if tiled_matmul(op, planner, tail, view, product, source, matrices):
+            return
+        _matmul_correction(planner, tail, product, matrices, view)
 
-    def loop(extent: int, axis: int | None, x_stride: int, w_stride: int) -> Loop:
-        outside = [op_.strides[axis] if axis is not None else 0 for op_ in tail.operands]
-        return Loop(extent, (0 if axis is None else y[axis], x_stride, w_stride, *outside))
-
-    w_units = _lead_strides((*w[:-2], 1, 1), lead_rank)
-    lead = [loop(tail.shape[i], i, x_lead[i], w_units[i]) for i in range(lead_rank)]
-    lead, tile = merged_positions(lead, loop(rows, row_axis, x[-1], 0))
-    blocking = choose_blocking(tile.extent, columns, product, planner.machine)
+    _, tile = view.positions(tail.operands, 1)
+    blocking = choose_blocking(tile.extent, columns, product, machine)
     width = blocking.vectors * product.lanes
     if weights is not None:
         blocks = -(-columns // width)
-        slot = planner.constant(_pack_matrix(weights.reshape(w), x[-1], width, blocks, product))
-        deep, block = width * product.step, x[-1] * width
+        packed = _pack_matrix(weights.reshape(view.w), depth, width, blocks, product)
+        slot = planner.constant(product.packed(packed))
+        deep, block = width * product.step, depth * width
         unit = blocks * block
     else:
         slot = planner.slot(op.w)
-        deep, block, unit = columns, width, depth * columns
-    steps = x[-1] // product.step
+        deep, block, unit = columns, width, view.w[-2] * columns
+    lead, tile = view.positions(tail.operands, unit)
     contraction = Contraction(
-        lead=tuple(_with_weights(item, item.strides[2] * unit) for item in lead),
+        lead=tuple(lead),
         tile=tile,
-        vec=loop(columns, column_axis, 0, 1),
-        reduce=(Loop(steps, (0, product.step, deep)),),
+        vec=view.vectors(tail.operands),
+        reduce=(Loop(depth // product.step, (0, product.step, deep)),),
         product=product,
         blocking=blocking,
         block_stride=block,
@@ -210,39 +191,27 @@ def matmul(op: Matmul, planner: Planner, tail: Tail) -> None:
     planner.finish(tail, "matmul", contraction, (source, slot))
 
 
-def _lead_strides(shape: tuple[int, ...], rank: int) -> Strides:
-    """Strides of the axes before the last two, aligned at the right, 0 where the extent is 1."""
-    strides = contiguous(shape)[:-2]
-    kept = tuple(0 if n == 1 else s for n, s in zip(shape[:-2], strides, strict=True))
-    return (0,) * (rank - len(kept)) + kept
-
-
 def _pack_matrix(weights: Array, depth: int, width: int, blocks: int, product: Product) -> Array:
     """[..., K, N] as [..., block, K / step, width, step], padded with zeros."""
     lead = weights.shape[:-2]
     full = np.zeros((*lead, depth, blocks * width), weights.dtype)
     full[..., : weights.shape[-2], : weights.shape[-1]] = weights
-    split = full.reshape(-1, depth // product.step, product.step, blocks, width)
+    count = math.prod(lead)
+    split = full.reshape(count, depth // product.step, product.step, blocks, width)
     return np.ascontiguousarray(split.transpose(0, 3, 1, 4, 2))
 
 
 def _matmul_correction(
-    planner: Planner,
-    tail: Tail,
-    product: Product,
-    weights: Array,
-    lead_rank: int,
-    column_axis: int | None,
+    planner: Planner, tail: Tail, product: Product, weights: Array, view: Matrices
 ) -> None:
     if not isinstance(product, Vnni):
         return
     depth, columns = weights.shape[-2:]
-    rows = weights.swapaxes(-1, -2).reshape(-1, depth)
-    lead = _lead_strides((*weights.shape[:-2], 1, columns), lead_rank)
+    rows = weights.swapaxes(-1, -2).reshape(math.prod(weights.shape[:-2]) * columns, depth)
     strides = [0] * len(tail.shape)
-    strides[:lead_rank] = lead
-    if column_axis is not None:
-        strides[column_axis] = 1
+    strides[: view.lead_rank] = lead_strides((*weights.shape[:-2], 1, columns), view.lead_rank)
+    if view.column_axis is not None:
+        strides[view.column_axis] = 1
     _add_correction(planner, tail, correction(product, rows), tuple(strides))
 
 

@@ -21,6 +21,10 @@ class Loop:
         """A loop over blocks of `factor` steps."""
         return Loop(extent, tuple(stride * factor for stride in self.strides))
 
+    def with_stride(self, array: int, stride: int) -> "Loop":
+        """The loop with another stride in one of the arrays."""
+        return Loop(self.extent, (*self.strides[:array], stride, *self.strides[array + 1 :]))
+
 
 def collapse(loops: Sequence[Loop], arrays: int) -> list[Loop]:
     """The same points in the same order in as few loops as the strides allow; at least one."""

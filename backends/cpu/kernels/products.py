@@ -34,6 +34,10 @@ class Product:
         assert w is not None
         return total + x * w
 
+    def packed(self, weights: Array) -> Array:
+        """Constant weights as `w` reads them."""
+        return weights
+
     def vectors(self, extent: int) -> list[tuple[int, int]]:
         """An extent as vectors: the lanes of each, and how many of them count."""
         found: list[tuple[int, int]] = []
@@ -59,7 +63,7 @@ class Fold(Product):
 
 @dataclass(frozen=True)
 class Vnni(Product):
-    """AVX-512 VNNI: four products of 8-bit integers for each of 16 results, in one instruction.
+    """VNNI: four products of 8-bit integers for each lane, in one instruction.
 
     The instruction multiplies unsigned by signed. A signed x enters as x + 128, which whoever packs
     the weights takes back by adding -128 * sum(w) to every result.
@@ -82,12 +86,51 @@ class Vnni(Product):
         return intrinsic(f"llvm.x86.avx512.vpdpbusd.{32 * total.lanes}", total, bytes_, w)
 
     def vectors(self, extent: int) -> list[tuple[int, int]]:
-        found: list[tuple[int, int]] = []
-        for lanes in (16, 8, 4):
-            while extent >= lanes or (lanes == 4 and extent):
-                found.append((lanes, min(lanes, extent)))
-                extent -= min(lanes, extent)
-        return found
+        return _padded_vectors(extent, self.lanes)
+
+
+@dataclass(frozen=True)
+class Pairs(Product):
+    """SSE2, AVX2, AVX-512: two products of 16-bit integers for each lane, in one instruction.
+
+    Bytes are widened: those of x when they are read, the weights when they are packed.
+    """
+
+    step: int = 2
+
+    def x(self, buffer: Buffer, place: Index, lanes: int, stride: int) -> Expr:
+        two = buffer.load(place, 2).cast("int16").bits("int32", 1)
+        return two.broadcast(lanes)
+
+    def w(self, buffer: Buffer, place: Index, lanes: int, stride: int) -> Expr:
+        return buffer.load(place, 2 * lanes)
+
+    def combine(self, writer: Writer, total: Expr, x: Expr, w: Expr | None) -> Expr:
+        assert w is not None
+        name = {
+            4: "llvm.x86.sse2.pmadd.wd",
+            8: "llvm.x86.avx2.pmadd.wd",
+            16: "llvm.x86.avx512.pmaddw.d.512",
+        }[total.lanes]
+        words = x.bits("int16", 2 * total.lanes)
+        return total + intrinsic(name, words, w, dtype="int32", lanes=total.lanes)
+
+    def packed(self, weights: Array) -> Array:
+        return weights.astype(np.int16)
+
+    def vectors(self, extent: int) -> list[tuple[int, int]]:
+        return _padded_vectors(extent, self.lanes)
+
+
+def _padded_vectors(extent: int, lanes: int) -> list[tuple[int, int]]:
+    """Vectors of at least four lanes; those of the last may count in part."""
+    found: list[tuple[int, int]] = []
+    while extent:
+        while lanes > max(extent, 4):
+            lanes //= 2
+        found.append((lanes, min(lanes, extent)))
+        extent -= min(lanes, extent)
+    return found
 
 
 def multiply_add(dtype: str, machine: Machine) -> Product:
@@ -97,8 +140,11 @@ def multiply_add(dtype: str, machine: Machine) -> Product:
 
 def product_of(x: DType, w: DType, result: str, machine: Machine, *, constant_w: bool) -> Product:
     """The fastest kind for these types on this machine."""
-    if machine.vnni and constant_w and x in (DType.I8, DType.U8) and w is DType.I8:
-        return Vnni("int32", 16, 0, signed=x is DType.I8)
+    if constant_w and x in (DType.I8, DType.U8) and w is DType.I8:
+        if machine.vnni_lanes:
+            return Vnni("int32", machine.vnni_lanes, 0, signed=x is DType.I8)
+        if machine.pair_lanes:
+            return Pairs("int32", machine.pair_lanes, 0)
     return multiply_add(result, machine)
 
 

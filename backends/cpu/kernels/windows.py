@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from mcc.ir import Module, Value
 from mcc.ops import Conv, MaxPool, Pool, channel_axis, spatial_axes
 
-from ..plan import Halo, Planner
+from ..plan import Halo, Planner, Write
 from ..registry import Strides, contiguous
 from ..storage import Slot, stored
 from ..tail import Operand, Tail
 from ..tir import lowest
-from .contract import Contraction
+from .contract import merged_positions
 from .elementwise import strided_copy, transposed
 from .loops import Loop
 from .shape import Border, padded
@@ -72,6 +72,24 @@ class Windows:
         outside = (operand.strides[axis] * step for operand in operands)
         return Loop(extent, (self.y[axis] * step, x, w, *outside))
 
+    def positions(
+        self, groups: int, per_group: int, outputs: int, operands: list[Operand]
+    ) -> tuple[list[Loop], Loop]:
+        """The loops over samples, groups and positions, as many as possible merged.
+
+        Args:
+            groups: How many there are.
+            per_group: Channels of x in each.
+            outputs: Channels of the result in each.
+            operands: What the tail reads.
+        """
+        lead = [
+            self.batch_loop(operands),
+            self.channel_loop(groups, per_group * self.channel, 1, operands, step=outputs),
+        ]
+        *rows, tile = self.spatial_loops(operands)
+        return merged_positions([*lead, *rows], tile)
+
     def tap_loops(self, w_strides: Strides) -> list[Loop]:
         """The reduction over the window's taps."""
         rows = zip(self.kernel, self.dilations, self.spatial, w_strides, strict=True)
@@ -125,7 +143,7 @@ def _reach(
 
 
 def finish_windows(
-    planner: Planner, tail: Tail, name: str, kernel: Contraction, view: Windows, inputs: Inputs
+    planner: Planner, tail: Tail, name: str, kernel: Write, view: Windows, inputs: Inputs
 ) -> None:
     """The kernel that stores a tail's value, with the border that its reader wants."""
     halo = planner.halos.get(tail.value)

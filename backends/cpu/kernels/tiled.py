@@ -1,0 +1,150 @@
+"""Convolutions and matrix products of bytes, in tile registers where that is faster."""
+
+import math
+
+import numpy as np
+
+from mcc.ir import Array, DType, Value
+from mcc.ops import Conv, Matmul
+
+from ..machine import Machine
+from ..plan import Planner
+from ..registry import contiguous
+from ..storage import Slot
+from ..tail import Tail
+from .contract import contraction_cycles
+from .loops import Loop, collapse
+from .matrices import Matrices
+from .products import Product
+from .tiles import (
+    LANES,
+    SIGNED,
+    UNSIGNED,
+    TileBlocking,
+    TileContraction,
+    TileProduct,
+    choose_tile_blocking,
+    pack_tiles,
+    tile_cycles,
+    unit_order,
+)
+from .windows import Windows, finish_windows
+
+
+def tile_product(x: Value, w: Value, machine: Machine) -> TileProduct | None:
+    """What multiplies operands of these types in tile registers."""
+    if not machine.amx_int8 or w.tensor.dtype is not DType.I8:
+        return None
+    return {DType.I8: SIGNED, DType.U8: UNSIGNED}.get(x.tensor.dtype)
+
+
+def _blocking(
+    lead: list[Loop],
+    tile: Loop,
+    results: int,
+    taps: int,
+    run: int,
+    other: Product,
+    machine: Machine,
+) -> TileBlocking | None:
+    """How to block in tiles; None where vectors are faster. `run` is in units."""
+    rows = next((loop.extent for loop in reversed(lead) if not loop.strides[2]), 1)
+    blocking = choose_tile_blocking(tile.extent, rows, results, run)
+    mine = tile_cycles(blocking, tile.extent, results, taps, run)
+    theirs = contraction_cycles(tile.extent, results, taps * run, other, machine)
+    return blocking if mine < theirs else None
+
+
+def tiled_conv(
+    op: Conv, planner: Planner, tail: Tail, view: Windows, other: Product, weights: Array
+) -> bool:
+    """Write the kernel, unless `other` does it faster with vectors."""
+    product = tile_product(op.x, op.w, planner.machine)
+    outputs, per_group = weights.shape[0] // op.groups, weights.shape[1]
+    if product is None or 0 in tail.shape or view.channel != 1:
+        return False
+    depth = view.channels // op.groups
+    if depth % product.unit:
+        return False
+    lead, tile = view.positions(op.groups, per_group, outputs, tail.operands)
+    # [group, output, *taps, channel], and loops over taps and channels that merge where they can.
+    rows = weights.reshape(op.groups, outputs, per_group, *view.kernel)
+    rows = np.moveaxis(rows, 2, -1)
+    rows = np.concatenate([rows, np.zeros((*rows.shape[:-1], depth - per_group), rows.dtype)], -1)
+    order = contiguous(rows.shape[2:])
+    loops = collapse([*view.tap_loops(order[:-1]), Loop(depth, (0, 1, 1))], 3)
+    if loops[-1].strides != (0, 1, 1):
+        return False
+    *taps, inner = loops
+    run, count = inner.extent // product.unit, math.prod(loop.extent for loop in taps)
+    blocking = _blocking(lead, tile, outputs, count, run, other, planner.machine)
+    if blocking is None:
+        return False
+    units = unit_order(run, blocking)
+    width = blocking.columns * LANES
+    runs = rows.reshape(op.groups, outputs, count, inner.extent).transpose(0, 2, 3, 1)
+    # [group, block, tap, row, width, unit]
+    packed = pack_tiles(runs, units, product, width).swapaxes(1, 2)
+    step = len(units) * width * product.unit
+    group = packed[0].size
+    steps = contiguous(tuple(loop.extent for loop in taps))
+    contraction = TileContraction(
+        lead=tuple(loop.with_stride(2, group) if loop.strides[2] else loop for loop in lead),
+        tile=tile,
+        vec=view.channel_loop(outputs, 0, 1, tail.operands),
+        taps=tuple(
+            loop.with_stride(2, number * step) for loop, number in zip(taps, steps, strict=True)
+        ),
+        run=run,
+        product=product,
+        blocking=blocking,
+        block_stride=count * step,
+        root=tail.root,
+        origin=view.origin,
+        border=view.border,
+    )
+    inputs = (view.slot, planner.constant(packed), planner.constant(blocking.config()))
+    planner.require("amx_tile", "amx_int8")
+    finish_windows(planner, tail, "conv", contraction, view, inputs)
+    return True
+
+
+def tiled_matmul(
+    op: Matmul,
+    planner: Planner,
+    tail: Tail,
+    view: Matrices,
+    other: Product,
+    source: Slot,
+    weights: Array,
+) -> bool:
+    """The same for a product with constant weights [..., K, N]; `source` has its depth padded."""
+    product = tile_product(op.x, op.w, planner.machine)
+    if product is None or 0 in tail.shape or view.x[-1] % product.unit or not view.x[-1]:
+        return False
+    run = view.x[-1] // product.unit
+    lead, tile = view.positions(tail.operands, 1)
+    blocking = _blocking(lead, tile, view.columns, 1, run, other, planner.machine)
+    if blocking is None:
+        return False
+    width = blocking.columns * LANES
+    filled = np.zeros((*weights.shape[:-2], view.x[-1], view.columns), weights.dtype)
+    filled[..., : weights.shape[-2], :] = weights
+    packed = pack_tiles(filled, unit_order(run, blocking), product, width)
+    matrix = math.prod(packed.shape[-4:])
+    lead, tile = view.positions(tail.operands, matrix)
+    contraction = TileContraction(
+        lead=tuple(lead),
+        tile=tile,
+        vec=view.vectors(tail.operands),
+        taps=(),
+        run=run,
+        product=product,
+        blocking=blocking,
+        block_stride=math.prod(packed.shape[-3:]),
+        root=tail.root,
+    )
+    inputs = (source, planner.constant(packed), planner.constant(blocking.config()))
+    planner.require("amx_tile", "amx_int8")
+    planner.finish(tail, "matmul", contraction, inputs)
+    return True

@@ -1,0 +1,358 @@
+"""The contraction in tile registers (Intel AMX): 16 x 16 results of 64 bytes of depth at a time.
+
+The same sums as `contract.py` computes, for products of bytes (or of bfloat16 pairs): up to two
+tiles of positions by two tiles of results are accumulated, stored to scratch memory, and the tail
+is computed from there. A tile register holds at most 16 rows of 64 bytes; a row of x is a position,
+a row of the weights the four bytes of one 32-bit lane for 16 results. Intel 64 and IA-32
+Architectures Optimization Reference Manual, chapter on AMX.
+"""
+
+import math
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from mcc.ir import Array
+
+from ..tail import Node, Point, compute
+from ..tir import Buffer, Expr, Index, Writer, constant, index_sum, smaller_index
+from .loops import PARALLEL_WORK, Loop, fused_loops, nested_loops, widths
+from .shape import Border
+
+Y, X, W = 0, 1, 2
+"""Positions of the arrays in the strides of a loop; the tail's operands follow."""
+
+LANES = 16
+"""32-bit accumulators in a row of a tile."""
+_ROWS, _ROW_BYTES, _UNIT_BYTES = 16, 64, 4
+_LEAST_ROWS = 8
+"""A multiplication with fewer rows takes as long."""
+_SUMS, _XS, _WS = 0, 4, 6
+"""The first of the registers for sums, x and weights."""
+
+_SMALL_WEIGHTS = 24 * 1024
+"""Bytes of weights that may be read again for every block, from the first-level cache."""
+_TASKS = 16
+"""Parallel tasks that are enough to keep a few threads equally busy."""
+
+
+@dataclass(frozen=True)
+class TileProduct:
+    """One kind of tile multiplication: its instruction, and the types that it works on."""
+
+    instruction: str
+    dtype: str
+    """Of the sums."""
+    unit: int
+    """Elements of x in the 32 bits that one lane multiplies."""
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element of x."""
+        return _UNIT_BYTES // self.unit
+
+
+SIGNED = TileProduct("llvm.x86.tdpbssd", "int32", 4)
+UNSIGNED = TileProduct("llvm.x86.tdpbusd", "int32", 4)
+"""Of unsigned x and signed weights."""
+
+
+@dataclass(frozen=True)
+class TileBlocking:
+    """What is held in registers: `tiles` of `rows` positions, `columns` of 16 results."""
+
+    rows: int
+    tiles: int
+    columns: int
+    units: int
+    """Units of the reduction that one multiplication takes."""
+
+    def config(self) -> Array:
+        """The 64 bytes that configure the registers."""
+        found = np.zeros(64, np.uint8)
+        found[0] = 1  # the palette
+        for register in range(8):
+            holds_x = _XS <= register < _WS
+            holds_w = register >= _WS
+            found[16 + 2 * register] = self.units * _UNIT_BYTES if holds_x else _ROW_BYTES
+            found[48 + register] = self.units if holds_w else self.rows
+        return found
+
+
+def choose_tile_blocking(positions: int, lead: int, results: int, run: int) -> TileBlocking:
+    """The blocking that wastes least: `positions` in a row, `lead` such rows, `run` units deep."""
+    columns = 1 if results <= LANES else 2
+    steps = -(-run // (_ROW_BYTES // _UNIT_BYTES))
+    units = -(-run // steps)
+    if positions <= _ROWS:
+        return TileBlocking(positions, min(2, lead), columns, units)
+    # Rows beyond the last position are computed twice; each block costs a little by itself.
+    rows = min(range(_ROWS, 0, -1), key=lambda n: -(-positions // (2 * n)) * (2 * n + 4))
+    return TileBlocking(rows, 2, columns, units)
+
+
+def tile_cycles(blocking: TileBlocking, positions: int, results: int, taps: int, run: int) -> float:
+    """Cycles for all results of a row of `positions`: multiplications against loads."""
+    b = blocking
+    steps = taps * -(-run // b.units)
+    # Short rows share a block with the next.
+    blocks = -(-positions // (b.tiles * b.rows)) if positions > _ROWS else 1 / b.tiles
+    total = 0.0
+    for columns, count in ((b.columns, results // (b.columns * LANES)), (0, 1)):
+        width = columns or -(-(results % (b.columns * LANES)) // LANES)
+        multiply = b.tiles * width * max(b.rows, _LEAST_ROWS)
+        load = 0.75 * (b.tiles * b.rows + width * b.units)
+        # The sums travel through memory before the tail sees them.
+        total += count * (steps * max(multiply, load) + 2.0 * b.tiles * width * b.rows + 30)
+    return total * blocks
+
+
+def unit_order(run: int, blocking: TileBlocking) -> list[int]:
+    """Which unit of a run each row of the packed weights holds; -1 for a row of zeros.
+
+    The last multiplication of a run begins early, so that it reads nothing beyond the run; what it
+    reads for the second time meets zeros.
+    """
+    units = blocking.units
+    whole = run // units * units
+    rest = run - whole
+    last = [-1] * (units - rest) + list(range(whole, run)) if rest else []
+    return [*range(whole), *last]
+
+
+def pack_tiles(rows: Array, order: Sequence[int], product: TileProduct, width: int) -> Array:
+    """Weights [..., run elements, results] as [..., block, row, width, unit].
+
+    Args:
+        rows: For each tap (in `...`) the weights of one run, elements first.
+        order: `unit_order` of the run.
+        product: What multiplies them.
+        width: Results of a block.
+    """
+    *lead, run, results = rows.shape
+    blocks = -(-results // width)
+    units = run // product.unit
+    full = np.zeros((*lead, units + 1, product.unit, blocks * width), rows.dtype)
+    full[..., :units, :, :results] = rows.reshape(*lead, units, product.unit, results)
+    picked = full[..., list(order), :, :]  # -1 is the last: zeros
+    split = picked.reshape(*lead, len(order), product.unit, blocks, width)
+    rank = len(lead)
+    axes = (*range(rank), rank + 2, rank, rank + 3, rank + 1)
+    return np.ascontiguousarray(split.transpose(axes))
+
+
+@dataclass(frozen=True)
+class TileContraction:
+    """One kernel; it reads x, packed weights, the configuration, then the tail's operands.
+
+    A loop's strides: y, x, w, the tail's operands; a tap's: (0, x, w).
+    """
+
+    lead: tuple[Loop, ...]
+    tile: Loop
+    vec: Loop
+    taps: tuple[Loop, ...]
+    run: int
+    """Units of the reduction that lie side by side in x."""
+    product: TileProduct
+    blocking: TileBlocking
+    block_stride: int
+    """From one block of results to the next in w."""
+    root: Node
+    origin: int = 0
+    """Where y begins."""
+    border: Border | None = None
+    """What is written around y."""
+
+    def __call__(self, writer: Writer, inputs: tuple[Buffer, ...], out: Buffer) -> None:
+        results = math.prod(loop.extent for loop in (*self.lead, self.tile, self.vec))
+        if not results:
+            return
+        if self.border is not None:
+            self.border.write(writer, out)
+        steps = math.prod(tap.extent for tap in self.taps) * self.run * self.product.unit
+        # A tile register does the work of sixteen vectors.
+        parallel = steps * results >= 8 * PARALLEL_WORK
+        width = self.blocking.columns * LANES
+        whole, rest = divmod(self.vec.extent, width)
+        for first, blocks, valid in ((0, whole, width), (whole, 1, rest)):
+            if blocks and valid:
+                self._region(writer, inputs, out, _Region(first, blocks, valid), parallel=parallel)
+
+    def _region(
+        self,
+        writer: Writer,
+        inputs: tuple[Buffer, ...],
+        out: Buffer,
+        region: "_Region",
+        *,
+        parallel: bool,
+    ) -> None:
+        block = self.vec.scaled(self.blocking.columns * LANES, region.blocks)
+        block = Loop(block.extent, (*block.strides[:W], self.block_stride, *block.strides[W + 1 :]))
+        starts: list[Index] = [region.first_block * stride for stride in block.strides]
+        starts[Y] = index_sum((starts[Y], 1), (self.origin, 1))
+        with_w = [loop for loop in self.lead if loop.strides[W]]
+        without_w = [loop for loop in self.lead if not loop.strides[W]]
+        cover = self._cover(without_w)
+        if cover.of_lead:
+            without_w.pop()
+        order = [*with_w, block, *without_w]
+        if inputs[1].size * self.product.itemsize <= _SMALL_WEIGHTS:
+            # All weights stay in the cache; what is read of x then serves every block.
+            order = [*with_w, *without_w]
+        cut = len(order)
+        while parallel and cut and math.prod(loop.extent for loop in order[: cut - 1]) >= _TASKS:
+            cut -= 1
+        outer, inner = (order[:cut], order[cut:]) if parallel else ([], order)
+        with fused_loops(writer, outer, starts, parallel=parallel) as task:
+            writer.effect("llvm.x86.ldtilecfg", inputs[2].address(0))
+            sums = [
+                [writer.scratch(self.product.dtype, _ROWS * LANES) for _ in range(region.columns)]
+                for _ in range(self.blocking.tiles)
+            ]
+            with (
+                nested_loops(writer, inner, task) as row,
+                cover.blocks(writer, row) as position,
+                nested_loops(writer, [] if block in order else [block], position) as places,
+            ):
+                held = [writer.bind_index(place) for place in places]
+                self._accumulate(writer, inputs, held, cover.second, sums)
+                self._store(writer, inputs[3:], out, held, cover.second, sums, region)
+            writer.effect("llvm.x86.tilerelease")
+
+    def _cover(self, without_w: Sequence[Loop]) -> "_Cover":
+        b = self.blocking
+        if self.tile.extent > _ROWS or b.tiles == 1 or not without_w:
+            size = min(b.tiles * b.rows, self.tile.extent)
+            second = tuple((size - b.rows) * stride for stride in self.tile.strides)
+            return _Cover(self.tile, size, second, of_lead=False)
+        last = without_w[-1]
+        return _Cover(last, min(2, last.extent), last.strides, of_lead=True)
+
+    def _accumulate(
+        self,
+        writer: Writer,
+        inputs: tuple[Buffer, ...],
+        places: Sequence[Index],
+        second: tuple[int, ...],
+        sums: Sequence[Sequence[Buffer]],
+    ) -> None:
+        b, item = self.blocking, self.product.itemsize
+        tiles, columns = range(len(sums)), range(len(sums[0]))
+        width = b.columns * LANES * self.product.unit
+        for tile in tiles:
+            for column in columns:
+                writer.effect("llvm.x86.tilezero", _register(_SUMS + 2 * tile + column))
+
+        def step(x_at: Index, w_at: Index) -> None:
+            for tile in tiles:
+                place = index_sum((x_at, 1), (tile, second[X]))
+                _load(writer, _XS + tile, inputs[0], place, self.tile.strides[X] * item)
+                for column in columns:
+                    if not tile:
+                        at = index_sum((w_at, 1), (column, LANES * self.product.unit))
+                        _load(writer, _WS + column, inputs[1], at, width * item)
+                    numbers = (_SUMS + 2 * tile + column, _XS + tile, _WS + column)
+                    writer.effect(self.product.instruction, *map(_register, numbers))
+
+        whole, rest = divmod(self.run, b.units)
+        x_step, w_step = b.units * self.product.unit, b.units * width
+        with nested_loops(writer, self.taps, (0, places[X], places[W])) as (_, x_at, w_at):
+            x_at, w_at = writer.bind_index(x_at), writer.bind_index(w_at)
+            steps = Loop(whole, (x_step, w_step))
+            with nested_loops(writer, [steps], (x_at, w_at)) as at:
+                step(writer.bind_index(at[0]), writer.bind_index(at[1]))
+            if rest:
+                early = (self.run - b.units) * self.product.unit
+                step(index_sum((x_at, 1), (early, 1)), index_sum((w_at, 1), (whole, w_step)))
+        for tile in tiles:
+            for column in columns:
+                number = _register(_SUMS + 2 * tile + column)
+                target = sums[tile][column].address(0)
+                writer.effect("llvm.x86.tilestored64", number, target, _bytes(_ROW_BYTES))
+
+    def _store(
+        self,
+        writer: Writer,
+        operands: tuple[Buffer, ...],
+        out: Buffer,
+        places: Sequence[Index],
+        second: tuple[int, ...],
+        sums: Sequence[Sequence[Buffer]],
+        region: "_Region",
+    ) -> None:
+        for number, tile in enumerate(sums):
+            moved = [index_sum((p, 1), (number, s)) for p, s in zip(places, second, strict=True)]
+            with nested_loops(
+                writer, [Loop(self.blocking.rows, (*self.tile.strides, LANES))], [*moved, 0]
+            ) as at:
+                *row, inside = (writer.bind_index(place) for place in at)
+                done = 0
+                for lanes in region.vectors():
+                    here = [
+                        index_sum((place, 1), (done, v))
+                        for place, v in zip(row, self.vec.strides, strict=True)
+                    ]
+                    point = Point(tuple(here[W + 1 :]), self.vec.strides[W + 1 :], lanes)
+                    column, offset = divmod(done, LANES)
+                    raw = writer.bind(tile[column].load(index_sum((inside, 1), (offset, 1)), lanes))
+                    value = writer.bind(compute(self.root, writer, operands, point, raw))
+                    writer.store(out, here[Y], value, self.vec.strides[Y])
+                    done += lanes
+
+
+@dataclass(frozen=True)
+class _Region:
+    """Blocks of results of one shape, `valid` of each."""
+
+    first_block: int
+    blocks: int
+    valid: int
+
+    @property
+    def columns(self) -> int:
+        return -(-self.valid // LANES)
+
+    def vectors(self) -> list[int]:
+        return widths(self.valid, LANES)
+
+
+@dataclass(frozen=True)
+class _Cover:
+    """A loop in blocks of `size`; the last begins early rather than be smaller."""
+
+    loop: Loop
+    size: int
+    second: tuple[int, ...]
+    """From the first tile of a block to the second, in each array."""
+    of_lead: bool
+    """Whether the loop is one of the rows' and each tile a whole row."""
+
+    @contextmanager
+    def blocks(self, writer: Writer, starts: Sequence[Index]) -> Generator[list[Index]]:
+        extent = self.loop.extent
+        with writer.loop(-(-extent // self.size)) as number:
+            first = index_sum((number, self.size))
+            if extent % self.size:
+                first = writer.bind_index(smaller_index(first, extent - self.size))
+            yield [
+                writer.bind_index(index_sum((start, 1), (first, stride)))
+                for start, stride in zip(starts, self.loop.strides, strict=True)
+            ]
+
+
+def _register(number: int) -> Expr:
+    return constant(number, "uint8")
+
+
+def _bytes(count: int) -> Expr:
+    return constant(count, "int64")
+
+
+def _load(writer: Writer, register: int, source: Buffer, at: Index, row_bytes: int) -> None:
+    writer.effect(
+        "llvm.x86.tileloadd64", _register(register), source.address(at), _bytes(row_bytes)
+    )
