@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, dataclass_transform
 
 from .errors import OpError
-from .fields import MISSING, Field, Kind, convert, read_fields
+from .fields import MISSING, OPERANDS, Field, Kind, read_fields
 from .links import attach, nodes_of, set_nodes
 from .types import Quant, Space, Tensor, Type
 
@@ -92,6 +92,8 @@ class Op:
     reads: ClassVar[tuple[Space, ...]] = ()
     writes: ClassVar[tuple[Space, ...]] = ()
     spec_fields: ClassVar[tuple[Field, ...]] = ()
+    _operand_names: ClassVar[tuple[str, ...]] = ()
+    _region_names: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(
         cls,
@@ -101,6 +103,9 @@ class Op:
     ) -> None:
         super().__init_subclass__()
         cls.spec_fields = read_fields(cls, Value, Region)
+        kinds = {field.name: field.kind for field in cls.spec_fields}
+        cls._operand_names = tuple(name for name, kind in kinds.items() if kind in OPERANDS)
+        cls._region_names = tuple(name for name, kind in kinds.items() if kind is Kind.REGION)
         for field in cls.spec_fields:
             if field.name in _RESERVED:
                 raise TypeError(f"{cls.__name__}: {field.name!r} means something on every op")
@@ -170,13 +175,13 @@ class Op:
     def operands(self) -> tuple[Value, ...]:
         """All operands in declaration order, optional ones that are absent left out."""
         found: list[Value] = []
-        for field in self.spec_fields:
-            if field.kind in (Kind.OPERAND, Kind.OPTIONAL):
-                value = self.__dict__[field.name]
-                if value is not None:
-                    found.append(value)
-            elif field.kind is Kind.VARIADIC:
-                found.extend(self.__dict__[field.name])
+        held = self.__dict__
+        for name in self._operand_names:
+            value = held[name]
+            if type(value) is tuple:
+                found.extend(value)
+            elif value is not None:
+                found.append(value)
         return tuple(found)
 
     @property
@@ -189,9 +194,7 @@ class Op:
 
     @property
     def regions(self) -> "tuple[Region, ...]":
-        return tuple(
-            self.__dict__[field.name] for field in self.spec_fields if field.kind is Kind.REGION
-        )
+        return tuple([self.__dict__[name] for name in self._region_names])
 
     @property
     def pure(self) -> bool:
@@ -266,40 +269,30 @@ def _bind(
     op: Op, arguments: Sequence[object], keywords: dict[str, object], state: dict[str, object]
 ) -> None:
     fields = op.spec_fields
-    if len(arguments) > len(fields):
-        raise OpError(f"{op.op_name} takes {len(fields)} fields, got {len(arguments)}")
-    given = dict(zip((field.name for field in fields), arguments, strict=False)) | keywords
-    if unknown := keywords.keys() - {field.name for field in fields}:
-        known = ", ".join(field.name for field in fields)
-        raise OpError(f"{op.op_name} has no field {sorted(unknown)[0]!r} (known: {known})")
+    given = keywords
+    if arguments:
+        if len(arguments) > len(fields):
+            raise OpError(f"{op.op_name} takes {len(fields)} fields, got {len(arguments)}")
+        given = dict(zip((field.name for field in fields), arguments, strict=False)) | keywords
+    used = 0
     for field in fields:
-        value = given.get(field.name, field.default)
+        value = given.get(field.name, MISSING)
         if value is MISSING:
-            raise OpError(
-                f"{op.op_name} needs {field.name}", field.name, f"{field.name} is missing"
-            )
-        state[field.name] = _checked(op, field, value)
-
-
-def _checked(op: Op, field: Field, value: Any) -> Any:
-    """The value as it is stored, if the field may hold it."""
-    match field.kind:
-        case Kind.OPERAND:
-            right = isinstance(value, Value)
-        case Kind.OPTIONAL:
-            right = value is None or isinstance(value, Value)
-        case Kind.VARIADIC:
-            right = convert(value, tuple[Value, ...]) is not MISSING
-        case Kind.REGION:
-            right = isinstance(value, Region)
-        case Kind.ATTRIBUTE:
-            converted = convert(value, field.annotation)
-            right = converted is not MISSING
-            value = converted if right else value
-    if not right:
-        reason = f"{field.name} must be {field.wanted} ({field.kind.value}), got {value!r}"
-        raise OpError(f"{op.op_name}: {reason}", field.name, reason)
-    return value
+            value = field.default
+            if value is MISSING:
+                reason = f"{field.name} is missing"
+                raise OpError(f"{op.op_name} needs {field.name}", field.name, reason)
+        else:
+            used += 1
+        held = field.convert(value)
+        if held is MISSING:
+            reason = f"{field.name} must be {field.wanted} ({field.kind.value}), got {value!r}"
+            raise OpError(f"{op.op_name}: {reason}", field.name, reason)
+        state[field.name] = held
+    if used < len(given):
+        known = [field.name for field in fields]
+        unknown = sorted(given.keys() - set(known))[0]
+        raise OpError(f"{op.op_name} has no field {unknown!r} (known: {', '.join(known)})")
 
 
 def _in_context(op: Op, error: OpError) -> OpError:

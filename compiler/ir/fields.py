@@ -1,9 +1,10 @@
 """What an op class declares: its annotations read once into operands, attributes and regions."""
 
 import enum
+import functools
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +24,9 @@ class Kind(enum.Enum):
     REGION = "region"
 
 
+OPERANDS = (Kind.OPERAND, Kind.OPTIONAL, Kind.VARIADIC)
 MISSING = object()
+Converter = Callable[[Any], object]
 _PLAIN = (
     bool,
     int,
@@ -52,6 +55,8 @@ class Field:
     kind: Kind
     annotation: object
     default: object
+    convert: Converter
+    """The value as an op stores it, or `MISSING` where the field cannot hold it."""
     positional: bool = False
     """Whether the text gives it by its place; the others go by `name=`."""
 
@@ -67,8 +72,8 @@ class Field:
         return str(self.annotation).replace("typing.", "")
 
     def accepts(self, value: object) -> bool:
-        """Whether an attribute value has the annotated type, or converts to it without loss."""
-        return convert(value, self.annotation) is not MISSING
+        """Whether the field can hold a value, or one that it converts to without loss."""
+        return self.convert(value) is not MISSING
 
 
 def read_fields(cls: type, value_type: type, region_type: type) -> tuple[Field, ...]:
@@ -89,7 +94,7 @@ def read_fields(cls: type, value_type: type, region_type: type) -> tuple[Field, 
             if kind is Kind.ATTRIBUTE and not _has_text(annotation):
                 raise TypeError(f"{cls.__name__}.{name}: {annotation} has no text form")
             default = base.__dict__.get(name, MISSING)
-            fields[name] = Field(name, kind, annotation, default)
+            fields[name] = Field(name, kind, annotation, default, converter(annotation))
     return tuple(_with_places(list(fields.values())))
 
 
@@ -127,41 +132,85 @@ def _has_text(annotation: object) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, _PLAIN)
 
 
-def convert(value: Any, annotation: object) -> object:
-    """An attribute value as the annotated type wants it, or `MISSING` where it has another type.
+@functools.cache
+def converter(annotation: object) -> Converter:
+    """Turns an attribute value into what the annotated type wants; `MISSING` for another type.
 
     As for type checkers, an int will do for a float. Numpy's scalars become Python's, which print
-    and read back.
+    and read back. Annotations are read once: modules of tiles have a hundred thousand ops.
     """
     arguments: tuple[object, ...] = typing.get_args(annotation)
     origin = typing.get_origin(annotation)
     if origin is typing.Literal:
-        same = [item for item in arguments if type(item) is type(value) and item == value]
-        return same[0] if same else MISSING
+        return functools.partial(_literal, arguments)
     if origin in _UNIONS:
-        found = (convert(value, option) for option in arguments)
-        return next((item for item in found if item is not MISSING), MISSING)
+        return functools.partial(_union, tuple(map(converter, arguments)))
     if origin is tuple:
-        return _convert_tuple(value, arguments)
-    if annotation is bool and isinstance(value, _BOOLS):
-        return bool(value)
-    if annotation is float and isinstance(value, _FLOATS):
-        return MISSING if isinstance(value, bool) else float(value)
-    if annotation is int and isinstance(value, _INTS):
-        return MISSING if isinstance(value, bool) else int(value)
-    if annotation is str and isinstance(value, str):
-        return str(value)
-    fits = isinstance(annotation, type) and isinstance(value, annotation)
-    return value if fits else MISSING
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            return functools.partial(_items, converter(arguments[0]))
+        return functools.partial(_tuple, tuple(map(converter, arguments)))
+    if isinstance(annotation, type):
+        return _SCALARS.get(annotation) or functools.partial(_instance, annotation)
+    return _nothing
 
 
-def _convert_tuple(value: object, elements: tuple[object, ...]) -> object:
+def _literal(known: tuple[object, ...], value: Any) -> object:
+    same = [item for item in known if type(item) is type(value) and item == value]
+    return same[0] if same else MISSING
+
+
+def _union(options: tuple[Converter, ...], value: Any) -> object:
+    for option in options:
+        if (found := option(value)) is not MISSING:
+            return found
+    return MISSING
+
+
+def _items(convert: Converter, value: Any) -> object:
+    if not isinstance(value, tuple):
+        return MISSING
+    converted = tuple([convert(item) for item in typing.cast(tuple[object, ...], value)])
+    return MISSING if MISSING in converted else converted
+
+
+def _tuple(converters: tuple[Converter, ...], value: Any) -> object:
     if not isinstance(value, tuple):
         return MISSING
     items = typing.cast(tuple[object, ...], value)
-    if len(elements) == 2 and elements[1] is Ellipsis:
-        elements = (elements[0],) * len(items)
-    if len(elements) != len(items):
+    if len(items) != len(converters):
         return MISSING
-    converted = tuple(convert(item, element) for item, element in zip(items, elements, strict=True))
-    return MISSING if any(item is MISSING for item in converted) else converted
+    converted = tuple(
+        [convert(item) for convert, item in zip(converters, items, strict=True)],
+    )
+    return MISSING if MISSING in converted else converted
+
+
+def _bool(value: Any) -> object:
+    return bool(value) if isinstance(value, _BOOLS) else MISSING
+
+
+def _int(value: Any) -> object:
+    if type(value) is int:
+        return value
+    return int(value) if isinstance(value, _INTS) and not isinstance(value, bool) else MISSING
+
+
+def _float(value: Any) -> object:
+    if type(value) is float:
+        return value
+    return float(value) if isinstance(value, _FLOATS) and not isinstance(value, bool) else MISSING
+
+
+def _str(value: Any) -> object:
+    return str(value) if isinstance(value, str) else MISSING
+
+
+def _instance(wanted: type, value: Any) -> object:
+    return value if isinstance(value, wanted) else MISSING
+
+
+def _nothing(value: Any) -> object:
+    return MISSING
+
+
+_SCALARS: dict[type, Converter] = {bool: _bool, int: _int, float: _float, str: _str}

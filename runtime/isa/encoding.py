@@ -6,6 +6,7 @@ commands.
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar, Literal, Self, cast, dataclass_transform
 
@@ -47,20 +48,30 @@ class Bits:
     def width(self) -> int:
         return self.high - self.low + 1
 
-    @property
+    @functools.cached_property
     def mask(self) -> int:
         return (1 << self.width) - 1
 
-    def insert(self, value: FieldValue, name: str) -> npt.NDArray[np.uint64]:
+    @functools.cached_property
+    def limits(self) -> tuple[int, int]:
+        """The least and the largest integer that fit."""
+        return (-(self.mask >> 1) - 1, self.mask >> 1) if self.kind == "signed" else (0, self.mask)
+
+    def insert(self, value: FieldValue, name: str) -> "int | npt.NDArray[np.uint64]":
         """The bits of `value` in place. `ValueError` where it does not fit."""
         if self.kind == "real":
             bits = np.asarray(value, np.float32).view(np.uint32).astype(np.uint64)
             return bits << np.uint64(self.low)
+        least, most = self.limits
+        if isinstance(
+            value, int
+        ):  # most fields of most commands: numpy would take ten times longer
+            if not least <= value <= most:
+                raise ValueError(f"{name}={value} does not fit: allowed are {least} to {most}")
+            return (int(value) & self.mask) << self.low
         wide = np.asarray(value)
         if wide.dtype.kind not in "iu":
             raise ValueError(f"{name} must be an integer, not {wide.dtype}")
-        least = -(1 << (self.width - 1)) if self.kind == "signed" else 0
-        most = self.mask >> 1 if self.kind == "signed" else self.mask
         if wide.size and (int(wide.min()) < least or int(wide.max()) > most):
             bad = int(wide.min()) if int(wide.min()) < least else int(wide.max())
             raise ValueError(f"{name}={bad} does not fit: allowed are {least} to {most}")
@@ -127,6 +138,8 @@ class Instruction:
     extension: ClassVar[str] = ""
     """The extension that a machine must have; empty for the portable subset."""
     bits: ClassVar[dict[str, Bits]] = {}
+    default_bits: ClassVar[dict[str, int]] = {}
+    """For each field its default in place."""
 
     def __init_subclass__(
         cls, *, mnemonic: str, funct7: int, selector: int = -1, extension: str = ""
@@ -141,6 +154,10 @@ class Instruction:
             name: cast(Bits, field.metadata["bits"])
             for name, field in own.items()
             if "bits" in field.metadata
+        }
+        cls.default_bits = {
+            name: int(bits.insert(cast("int | float", own[name].default), name))
+            for name, bits in cls.bits.items()
         }
 
     def execute(self, state: "State") -> None:
@@ -163,15 +180,18 @@ class Instruction:
             raise ValueError(
                 f"{cls.mnemonic} has no field {', '.join(sorted(unknown))}; it has {known}"
             )
-        defaults = cls()
         shape = np.broadcast_shapes(*(np.shape(value) for value in fields.values()))
-        commands = np.zeros(shape or (1,), COMMAND)
-        commands["funct7"] = cls.funct7
-        if cls.selector >= 0:
-            commands["rs1"] = cls.selector
+        words: dict[Word, int | npt.NDArray[np.uint64]] = {"rs1": max(cls.selector, 0), "rs2": 0}
         for name, bits in cls.bits.items():
-            value = fields.get(name, cast("int | float", getattr(defaults, name)))
-            commands[bits.word] |= bits.insert(value, f"{cls.mnemonic} {name}")
+            value, place = fields.get(name), f"{cls.mnemonic} {name}"
+            part = cls.default_bits[name] if value is None else bits.insert(value, place)
+            words[bits.word] = words[bits.word] | part
+        commands = np.zeros(shape or (1,), COMMAND)
+        commands["funct7"], commands["rs1"], commands["rs2"] = (
+            cls.funct7,
+            words["rs1"],
+            words["rs2"],
+        )
         return commands
 
     @classmethod
