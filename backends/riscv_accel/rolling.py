@@ -44,6 +44,9 @@ class LoopShape:
 
 Shape = TileShape | LoopShape
 
+LONGEST = 800
+"""Nodes of the longest loop body that is looked for: a few steps of a layer, with a slot each."""
+
 Identities = npt.NDArray[np.int64]
 
 _SHAPES: dict[object, Shape] = {}
@@ -84,7 +87,7 @@ def repeat(body: Sequence[Node], count: int, deltas: Mapping[str, int]) -> list[
     return [_loop(body, count, steps)] if count else []
 
 
-def roll(nodes: Sequence[Node], longest: int = 48) -> list[Node]:
+def roll(nodes: Sequence[Node], longest: int = LONGEST) -> list[Node]:
     """Loops for what repeats, shorter periods first, until nothing repeats any more."""
     current = list(nodes)
     while True:
@@ -248,15 +251,14 @@ def woven(main: Sequence[Node], side: Sequence[Node], together: int) -> list[Nod
     along = _split(main, -(-len(beside) // together))
     if not along or not beside:
         return [*along, *beside]
+    # Evenly, so that the pattern repeats and rolls; what does not divide comes last.
+    gaps = min(-(-len(beside) // together), len(along))
+    stride, each = len(along) // gaps, -(-len(beside) // gaps)
     nodes: list[Node] = []
-    done = 0
-    for i, node in enumerate(along):
-        nodes.append(node)
-        upto = (i + 1) * len(beside) // len(along)
-        if upto - done >= together or i + 1 == len(along):
-            nodes += beside[done:upto]
-            done = upto
-    return nodes
+    for gap in range(gaps):
+        nodes += along[gap * stride : (gap + 1) * stride]
+        nodes += beside[gap * each : (gap + 1) * each]
+    return [*nodes, *along[gaps * stride :]]
 
 
 def _split(nodes: Sequence[Node], wanted: int) -> list[Node]:
