@@ -27,7 +27,7 @@ QUICK = settings(
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-LONG = settings(QUICK, max_examples=60, derandomize=False, phases=list(Phase))
+LONG = settings(QUICK, max_examples=60, phases=list(Phase))
 
 
 def drawing(data: st.DataObject) -> Draw:

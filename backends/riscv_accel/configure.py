@@ -14,7 +14,6 @@ from mcc.passes import Pass
 from mcc.runtime import Target, isa
 
 from . import tiles
-from .cloning import clone, like_region
 from .machines import target_named
 from .order import runs
 from .structure import For, Kernel
@@ -99,43 +98,37 @@ class Configure(Pass, name="accel-configure"):
         rewriter = Rewriter(module)
         state: dict[Register, Fields | None] = {}
         # Registers keep their values from one kernel to the next that runs.
+        configurator = _Configurator(target, rewriter)
         for op in [op for run in runs(module) for op in run]:
             if isinstance(op, Kernel):
-                mapping: dict[Value, Value] = {}
-                body = _Configurator(target, mapping).region(op.body, state)
-                rewriter.replace(op, clone(op, mapping, body=body).result)
+                configurator.region(op.body, state)
                 report.fired["configure"] += 1
         return module
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Configurator:
     target: Target
-    mapping: dict[Value, Value]
+    rewriter: Rewriter
 
-    def region(self, old: Region, state: dict[Register, Fields | None]) -> Region:
-        """A configured copy of a region; `state` is what registers hold, before and after."""
-        new = like_region(old, self.mapping)
-        for op in old:
+    def region(self, region: Region, state: dict[Register, Fields | None]) -> None:
+        """Configures a region in place; `state` is what registers hold, before and after."""
+        for op in region:
             if isinstance(op, SetUp):
-                continue  # found anew
-            if not isinstance(op, For):
+                self.rewriter.erase(op)  # found anew
+            elif isinstance(op, For):
+                for register, agreed in self._agreed(op).items():
+                    if agreed is not None:
+                        self._set(op, register, agreed, state)
+                    else:
+                        state[register] = None
+                self.region(op.body, state)
+                for register, held in state.items():
+                    if held is not None and _depends(held, op.body):
+                        state[register] = None
+            else:
                 for register, fields in needs(op, self.target).items():
-                    self._set(new, register, fields, state)
-                new.append(clone(op, self.mapping))
-                continue
-            wanted = self._agreed(op)
-            for register, agreed in wanted.items():
-                if agreed is not None:
-                    self._set(new, register, agreed, state)
-                else:
-                    state[register] = None
-            body = self.region(op.body, state)
-            for register, held in state.items():
-                if held is not None and _depends(held, op.body):
-                    state[register] = None
-            new.append(clone(op, self.mapping, body=body))
-        return new
+                    self._set(op, register, fields, state)
 
     def _agreed(self, loop: For) -> dict[Register, Fields | None]:
         """What all ops of a loop need of each register; None where they disagree."""
@@ -151,11 +144,12 @@ class _Configurator:
 
     def _set(
         self,
-        region: Region,
+        anchor: Op,
         register: Register,
         fields: Fields,
         state: dict[Register, Fields | None],
     ) -> None:
+        """Make a register hold `fields` before an op."""
         known = state.get(register)
         if not fields or (
             known is not None
@@ -164,22 +158,20 @@ class _Configurator:
             return
         held = {**(known or {}), **fields}
         state[register] = held
-        region.append(self._command(register, held))
+        self.rewriter.insert_effect(anchor, _command(register, held))
 
-    def _command(self, register: Register, held: Fields) -> SetUp:
-        numbers: dict[str, int | float] = dict(register.fixed)
-        row: AffineRow | None = None
-        for name, value in held.items():
-            if isinstance(value, AffineRow):
-                row = value
-            else:
-                assert isinstance(value, int | float)
-                numbers[name] = value
-        text = isa.format_instruction(register.instruction.from_fields(numbers))
-        if row is None:
-            return SetUp(text)
-        at = tuple(self.mapping.get(value, value) for value in row.at)
-        return SetUp(text, at, row.terms)
+
+def _command(register: Register, held: Fields) -> SetUp:
+    numbers: dict[str, int | float] = dict(register.fixed)
+    row: AffineRow | None = None
+    for name, value in held.items():
+        if isinstance(value, AffineRow):
+            row = value
+        else:
+            assert isinstance(value, int | float)
+            numbers[name] = value
+    text = isa.format_instruction(register.instruction.from_fields(numbers))
+    return SetUp(text) if row is None else SetUp(text, row.at, row.terms)
 
 
 def _inner(region: Region) -> Iterator[Op]:

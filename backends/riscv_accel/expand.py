@@ -73,6 +73,9 @@ class _Expander:
         return position
 
     def _put(self, part: isa.Commands, position: int, loops: tuple[_Loop, ...]) -> None:
+        if not loops:
+            self.commands[position] = part[0]
+            return
         where = np.array(position, np.int64)
         for loop in loops:
             where = where[..., None] + np.arange(loop.count) * loop.pace
@@ -80,8 +83,10 @@ class _Expander:
 
     def address(
         self, terms: tiles.Affine, at: tuple[Value, ...], loops: tuple[_Loop, ...]
-    ) -> Numbers:
+    ) -> Numbers | int:
         """An affine address in every iteration: an axis a loop, of length 1 if it stands still."""
+        if not at:
+            return terms[0]
         total = np.full((1,) * len(loops), terms[0], np.int64)
         for step, index in zip(terms[1:], at, strict=True):
             axis = next(i for i, loop in enumerate(loops) if loop.index is index)

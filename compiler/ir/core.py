@@ -15,7 +15,7 @@ built; what is attached to a module changes only through `mcc.ir.Rewriter`.
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, ClassVar, Self, TypeVar, cast, dataclass_transform
 
 from .errors import OpError
 from .fields import MISSING, OPERANDS, Field, Kind, read_fields
@@ -178,8 +178,8 @@ class Op:
         held = self.__dict__
         for name in self._operand_names:
             value = held[name]
-            if type(value) is tuple:
-                found.extend(value)
+            if isinstance(value, tuple):
+                found.extend(cast("tuple[Value, ...]", value))
             elif value is not None:
                 found.append(value)
         return tuple(found)

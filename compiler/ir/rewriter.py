@@ -42,6 +42,12 @@ class Rewriter:
         """
         return self._insert(anchor, values, tuple(nodes))
 
+    def insert_effect(self, anchor: Op, op: Op) -> None:
+        """Attach a detached op that is there for what it does, not for a value, before `anchor`."""
+        if anchor.region is None:
+            raise RuntimeError(f"not attached to a module (was it replaced?): {anchor}")
+        attach(op, anchor.region, anchor)
+
     def _insert(self, anchor: Op, values: Iterable[Value], nodes: Origin) -> list[Op]:
         region = anchor.region
         if region is None:

@@ -181,17 +181,19 @@ class Instruction:
                 f"{cls.mnemonic} has no field {', '.join(sorted(unknown))}; it has {known}"
             )
         shape = np.broadcast_shapes(*(np.shape(value) for value in fields.values()))
-        words: dict[Word, int | npt.NDArray[np.uint64]] = {"rs1": max(cls.selector, 0), "rs2": 0}
+        fixed: dict[Word, int] = {"rs1": max(cls.selector, 0), "rs2": 0}
+        varying: list[tuple[Word, npt.NDArray[np.uint64]]] = []
         for name, bits in cls.bits.items():
             value, place = fields.get(name), f"{cls.mnemonic} {name}"
             part = cls.default_bits[name] if value is None else bits.insert(value, place)
-            words[bits.word] = words[bits.word] | part
+            if isinstance(part, int):
+                fixed[bits.word] |= part
+            else:
+                varying.append((bits.word, part))
         commands = np.zeros(shape or (1,), COMMAND)
-        commands["funct7"], commands["rs1"], commands["rs2"] = (
-            cls.funct7,
-            words["rs1"],
-            words["rs2"],
-        )
+        commands["funct7"], commands["rs1"], commands["rs2"] = cls.funct7, *fixed.values()
+        for word, part in varying:
+            commands[word] |= part
         return commands
 
     @classmethod

@@ -5,7 +5,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-Row = TypeVar("Row", int, npt.NDArray[np.int64])
+Row = TypeVar("Row", int, npt.NDArray[np.int64], int | npt.NDArray[np.int64])
 
 GARBAGE = 0xFFFFFFFF
 """No address: zeros as a source, nothing as a destination, the kept weights in a preload."""
