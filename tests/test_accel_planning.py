@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mcc.backends import ALIGNMENT, Lifetime, aligned, place
 from mcc.backends.riscv_accel import stages, tiles
+from mcc.backends.riscv_accel.memory_map import Region
 from mcc.backends.riscv_accel.rolling import LoopShape, Node, Shape, lengths, roll, tile
 from mcc.backends.riscv_accel.structure import Layer
 from mcc.ir import Module, RewriteReport, evaluate, parse, print_module
@@ -199,3 +200,29 @@ def test_every_stage_prints_parses_and_evaluates() -> None:
         assert str(module) == text.text
         np.testing.assert_array_equal(evaluate(module, case.feeds)["y0"], wanted)
     assert math.prod(wanted.shape) == 1 * 3 * 3 * 16
+
+
+@given(
+    st.integers(0, 300),
+    st.integers(1, 300),
+    st.integers(1, 100),
+    st.integers(1, 150),
+    st.integers(1, 8),
+)
+def test_slots_lie_apart_inside_their_region(
+    first: int, size: int, bank: int, rows: int, most: int
+) -> None:
+    region = Region(first, first + size, bank)
+    starts = region.slots(rows, most)
+    assert len(starts) == region.count(rows, most) <= most
+    assert len(starts) >= min(most, size // rows)
+    taken = [row for start in starts for row in range(start, start + rows)]
+    assert len(set(taken)) == len(taken)
+    assert all(first <= row < first + size for row in taken)
+
+
+def test_neighbouring_slots_lie_in_different_banks() -> None:
+    starts = Region(4096, 16384, 4096).slots(1000, 5)
+    assert [start // 4096 for start in starts] == [1, 2, 3, 1, 2]
+    # One more than fits so: then they lie one after the other, across banks.
+    assert Region(4096, 16384, 4096).slots(2400, 5) == (4096, 6496, 8896, 11296, 13696)

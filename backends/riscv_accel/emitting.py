@@ -24,9 +24,6 @@ class Memories:
     constants: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
     used: set[str] = field(default_factory=set[str])
     """Of the machine: scratchpad, accumulator, multipliers, tables."""
-    scratchpad_rows: int = 0
-    accumulator_rows: int = 0
-    """The most rows in use."""
 
     @property
     def dim(self) -> int:

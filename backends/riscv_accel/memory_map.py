@@ -1,24 +1,60 @@
 """Which pieces of a layer's operands lie in which slots of the scratchpad while it runs."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Region:
+    """Consecutive rows of a banked memory, `first` to `stop - 1`."""
+
+    first: int
+    stop: int
+    bank_rows: int
+
+    def slots(self, rows: int, most: int) -> tuple[int, ...]:
+        """The first rows of up to `most` slots of `rows` rows.
+
+        One after the other they lie in different banks where they can: what is loaded into one slot
+        then does not keep the array from reading another. Across banks they lie only where more
+        fit so, and are wanted.
+        """
+        across = (self.stop - self.first) // rows
+        if min(across, most) > self.apart(rows):
+            return tuple(self.first + i * rows for i in range(min(across, most)))
+        banks = [range(first, stop - rows + 1, rows) for first, stop in self._banks()]
+        found: list[int] = []
+        for i in range(max(map(len, banks))):
+            found += [bank[i] for bank in banks if i < len(bank)]
+        return tuple(found[:most])
+
+    def count(self, rows: int, most: int) -> int:
+        """How many slots that are."""
+        return min(most, max(self.apart(rows), (self.stop - self.first) // rows))
+
+    def apart(self, rows: int) -> int:
+        """How many slots fit that lie each within one bank."""
+        return sum((stop - first) // rows for first, stop in self._banks())
+
+    def _banks(self) -> list[tuple[int, int]]:
+        edges = range(self.first // self.bank_rows + 1, -(-self.stop // self.bank_rows))
+        inner = [edge * self.bank_rows for edge in edges]
+        return list(zip([self.first, *inner], [*inner, self.stop], strict=True))
 
 
 @dataclass
 class Slots:
-    """Equal slots in a range of rows. A piece stays until a newer one needs the least used slot."""
+    """Equal slots of a memory. A piece stays until a newer one needs the least used slot."""
 
-    base: int
-    rows: int
-    """Of one slot."""
-    count: int
+    starts: Sequence[int]
+    """The first row of each."""
     _held: list[Hashable] = field(default_factory=list[Hashable])
     _age: list[int] = field(default_factory=list[int])
     _clock: int = 0
 
     def __post_init__(self) -> None:
-        self._held = [None] * self.count
-        self._age = [0] * self.count
+        self._held = [None] * len(self.starts)
+        self._age = [0] * len(self.starts)
 
     def place(self, piece: Hashable, busy: Hashable = None) -> tuple[int, bool, bool]:
         """Where a piece is or goes: (first row, must be loaded, its slot held `busy`).
@@ -29,13 +65,10 @@ class Slots:
         if piece in self._held:
             slot = self._held.index(piece)
             self._age[slot] = self._clock
-            return self.base + slot * self.rows, False, False
-        candidates = [i for i in range(self.count) if self._held[i] != busy or busy is None]
+            return self.starts[slot], False, False
+        slots = range(len(self.starts))
+        candidates = [i for i in slots if self._held[i] != busy or busy is None]
         conflict = not candidates
-        slot = min(candidates or range(self.count), key=self._age.__getitem__)
+        slot = min(candidates or slots, key=self._age.__getitem__)
         self._held[slot], self._age[slot] = piece, self._clock
-        return self.base + slot * self.rows, True, conflict
-
-    @property
-    def end(self) -> int:
-        return self.base + self.rows * self.count
+        return self.starts[slot], True, conflict

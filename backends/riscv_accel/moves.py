@@ -28,8 +28,7 @@ def plan_move(move: Move, memories: Memories) -> list[Node]:
 def _stream(move: Move, memories: Memories) -> list[Node]:
     """Bytes through a table, a wide row after the other."""
     size, wide, dim = move.x.channels, memories.wide, memories.dim
-    slots = Slots(0, wide, memories.target.machine.scratchpad.total_rows // wide)
-    memories.scratchpad_rows = min(slots.end, wide * -(-size // (wide * dim)))
+    slots = Slots(range(0, memories.target.machine.scratchpad.total_rows - wide + 1, wide))
     nodes: list[Node] = []
     whole = size // wide
     pieces = [(r * wide, min(dim, whole - r), wide) for r in range(0, whole, dim)]
@@ -82,8 +81,7 @@ def _pool(move: Move, pool: Window, memories: Memories) -> list[Node]:
     tall = (rows - 1) * pool.stride[0] + pool.size[0]
     place = Window((1, 1), pad=pool.pad)
     geometry = Geometry.of(x, place, (padded[0], padded[1]), (tall, padded[1]))
-    slots = Slots(0, geometry.block_rows * group, 2)
-    memories.scratchpad_rows = slots.end
+    slots = Slots((0, geometry.block_rows * group))
     nodes: list[Node] = []
     for n in range(x.batch):
         here = replace(geometry, image=x.one(n))

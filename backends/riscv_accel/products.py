@@ -145,22 +145,14 @@ class _Schedule:
 
     def _place_memories(self) -> None:
         cut, tiling, geometry = self.cut, self.tiling, self.geometry
-        self.inputs = Slots(
-            0, geometry.block_rows * min(tiling.chunk, cut.in_blocks), tiling.input_slots
-        )
-        residual_rows = geometry.rows * geometry.cols * tiling.group
-        self.residuals = Slots(self.inputs.end, residual_rows, 2 if self._has_residual else 0)
-        self.weights = Slots(
-            tiling.weights_row, cut.most_tiles(tiling) * self.dim, tiling.weight_slots
-        )
-        self.diagonals_row = self.weights.end
+        layout = cut.layout(tiling)
+        self.inputs = Slots(layout.inputs)
+        self.residuals = Slots(layout.residuals)
+        self.weights = Slots(layout.weights)
+        self.diagonals_row = layout.diagonals
         self.sums_rows = cut.accumulator_rows(geometry, geometry.rows, geometry.cols)
         half = self.memories.target.machine.accumulator.total_rows // 2
-        self.sums = Slots(0, half, 2)
-        count = self.residuals.end + self.weights.end - tiling.weights_row
-        self.memories.scratchpad_rows = max(self.memories.scratchpad_rows, count)
-        rows = 2 * self.sums_rows * tiling.group
-        self.memories.accumulator_rows = max(self.memories.accumulator_rows, rows)
+        self.sums = Slots((0, half))
 
     @property
     def _has_residual(self) -> bool:
@@ -199,8 +191,6 @@ class _Schedule:
                 first += len(stack)
             self.memories.constants["factors"] = pack(np.concatenate(found), side).reshape(-1)
             self.diagonal_count = first
-            rows = self.memories.scratchpad_rows + first * self.dim
-            self.memories.scratchpad_rows = rows
 
     def _tiles_of(self, block: int, blocks: range) -> np.ndarray:
         taps, stack = self.cut.tiles.taps[block], self.cut.tiles.tiles[block]

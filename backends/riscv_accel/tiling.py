@@ -10,6 +10,7 @@ from mcc.ir import OpError
 from mcc.runtime import Target
 
 from .layers import Product
+from .memory_map import Region
 from .patches import Area, Geometry
 from .weights import Tiles, most_factors
 
@@ -44,6 +45,16 @@ class Tiling:
     """The first scratchpad row of the weights, in another bank than the input."""
     cost: float = 0.0
     """Estimated cycles."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a tiling's pieces lie in the scratchpad: the first rows of their slots."""
+
+    inputs: tuple[int, ...]
+    residuals: tuple[int, ...]
+    weights: tuple[int, ...]
+    diagonals: int
 
 
 @dataclass(frozen=True)
@@ -161,6 +172,49 @@ class Cut:
             ]
         return self._needed[key]
 
+    def layout(self, tiling: Tiling) -> Layout:
+        """The slots of a tiling that `search` has found to fit."""
+        inputs, residuals, weights, diagonals = self.regions(tiling)
+        return Layout(
+            inputs.slots(self.input_rows(tiling), tiling.input_slots),
+            residuals.slots(max(1, self.residual_rows(tiling)), 2),
+            weights.slots(max(1, self.most_tiles(tiling) * self.dim), tiling.weight_slots),
+            diagonals.first,
+        )
+
+    def regions(self, tiling: Tiling) -> tuple[Region, Region, Region, Region]:
+        """Of inputs, residuals, weights, diagonal tiles; the first two before `weights_row`."""
+        memory = self.target.machine.scratchpad
+        edges = (
+            0,
+            tiling.weights_row - 2 * self.residual_rows(tiling),
+            tiling.weights_row,
+            memory.total_rows - self.diagonal_rows,
+            memory.total_rows,
+        )
+        first, second, third, fourth = (
+            Region(edges[i], edges[i + 1], memory.rows) for i in range(4)
+        )
+        return first, second, third, fourth
+
+    def input_rows(self, tiling: Tiling) -> int:
+        """Of one slot of inputs."""
+        return self.geometry(tiling).block_rows * min(tiling.chunk, self.in_blocks)
+
+    def residual_rows(self, tiling: Tiling) -> int:
+        """Of one slot of residuals; there are two."""
+        if self.product.residual is None:
+            return 0
+        geometry = self.geometry(tiling)
+        return geometry.rows * geometry.cols * tiling.group
+
+    @cached_property
+    def diagonal_rows(self) -> int:
+        """Of all diagonal tiles that multiply a residual."""
+        if self.product.factors is None:
+            return 0
+        return most_factors(self.product.factors) * self.out_blocks * self.dim
+
     @cached_property
     def _needed(self) -> dict[tuple[int, int], list[list[int]]]:
         return {}
@@ -238,25 +292,17 @@ def _placed(cut: Cut, tiling: Tiling) -> Tiling | None:
     tile_cols = -(-product.width // tiling.cols)
     tiles = product.x.batch * tile_rows * tile_cols
     input_rows = geometry.block_rows * min(tiling.chunk, cut.in_blocks)
-    weight_rows = cut.most_tiles(tiling) * cut.dim
-    residual_rows = 0
-    if product.residual is not None and product.factors is not None:
-        residual_rows = 2 * geometry.rows * geometry.cols * tiling.group
-        diagonal_rows = most_factors(product.factors) * cut.out_blocks * cut.dim
-    else:
-        diagonal_rows = 0
+    weight_rows = max(1, cut.most_tiles(tiling) * cut.dim)
     best: Tiling | None = None
-    bank, banks = machine.scratchpad.rows, machine.scratchpad.banks
-    for split in range(1, banks):
-        inputs = (split * bank - residual_rows) // input_rows
-        weights = ((banks - split) * bank - diagonal_rows) // weight_rows if weight_rows else 1
-        if inputs < 1 or weights < 1:
+    for split in range(1, machine.scratchpad.banks):
+        placed = replace(tiling, weights_row=split * machine.scratchpad.rows)
+        inputs, _, weights, _ = cut.regions(placed)
+        if inputs.stop < input_rows or weights.stop - weights.first < weight_rows:
             continue
         placed = replace(
-            tiling,
-            input_slots=min(inputs, tiles * pieces),
-            weight_slots=min(weights, sum(map(len, cut.needed(tiling)))),
-            weights_row=split * bank,
+            placed,
+            input_slots=inputs.count(input_rows, tiles * pieces),
+            weight_slots=weights.count(weight_rows, sum(map(len, cut.needed(tiling)))),
         )
         placed = replace(placed, cost=_cost(cut, placed, geometry, tiles, pieces))
         if best is None or placed.cost < best.cost:
@@ -297,6 +343,12 @@ def _cost(cut: Cut, tiling: Tiling, geometry: Geometry, tiles: int, pieces: int)
     commands = 2 * pairs + stores + bias + weight_cycles / (4 * dim)
     commands += input_cycles / min(dim, geometry.cols) / min(4, tiling.chunk)
     array = pairs * dim
+    # Rows that a load writes into a bank delay those that the array reads from it.
+    bank = cut.target.machine.scratchpad.rows
+    if tiles * pieces > 1 and tiling.weights_row <= bank:
+        array += input_cycles
+    if visits > 1 and cut.target.machine.scratchpad.total_rows - tiling.weights_row <= bank:
+        array += weight_cycles
     # The first piece is awaited, and so is the last store.
     alone = geometry.block_rows * min(tiling.chunk, cut.in_blocks) + sums * tiling.group / dim * 2
     alone += cut.tile_count(range(tiling.group), range(min(tiling.chunk, cut.in_blocks))) * dim
