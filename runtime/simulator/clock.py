@@ -57,6 +57,9 @@ REALS = 9
 RECENT = 8
 """Loads and results whose writing of rows is kept track of."""
 
+HOST_FROM, HOST_READY, GROUP, BEGIN, END, BUSY, MOVED, LINES, TRACED = range(9)
+"""Columns of `Clock.trace` (`Trace` says what they are), and their number."""
+
 STORE_CONFIG, EXECUTE_CONFIG, POOL_CONFIG, CONFIGS = 3, 4, 5, 6
 """Places in `Clock.config`, after the three load states."""
 
@@ -159,3 +162,5 @@ class Clock(NamedTuple):
     """Operand records: three ConfigLoads, ConfigStore, ConfigExecute, ConfigPool."""
     extended: npt.NDArray[np.int64]
     """Whether scales, zero point, table are on."""
+    trace: npt.NDArray[np.float64]
+    """What a command did to its unit, shape (n, TRACED); empty where nobody asks."""

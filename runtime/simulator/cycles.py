@@ -26,12 +26,14 @@ from .clock import (
     RING,
     STORE_BUSY,
     STORE_END,
+    TRACED,
     WORDS,
     Clock,
     Numbers,
 )
 from .events import advance
 from .operands import CODES, OPERANDS, Operands, decode_operands
+from .trace import Trace
 
 if TYPE_CHECKING:
     from ..target import Target
@@ -51,6 +53,8 @@ class Cycles:
 
     Shape (n, 4).
     """
+    trace: Trace | None = None
+    """What each command did in its unit, where it was asked for."""
 
 
 class CycleModel:
@@ -89,15 +93,18 @@ class CycleModel:
         *,
         earliest: npt.NDArray[np.int64] | None = None,
         code: npt.NDArray[np.int64] | None = None,
+        trace: bool = False,
     ) -> Cycles:
         """Times `commands`, legal ones.
 
         `gaps` overrides the host's cycles before each command. `earliest` gives for each command a
         cycle before which it does not come. `code`, of shape (n, 3), places the host's program:
         for each command the address of its code, the code's bytes, and the address of its operands
-        (-1 for neither); fetching them through the host's caches then takes time too.
+        (-1 for neither); fetching them through the host's caches then takes time too. `trace` asks
+        for `Cycles.trace`.
         """
-        return self.run_decoded(decode_operands(commands), gaps, earliest=earliest, code=code)
+        program = decode_operands(commands)
+        return self.run_decoded(program, gaps, earliest=earliest, code=code, trace=trace)
 
     def run_decoded(
         self,
@@ -106,9 +113,12 @@ class CycleModel:
         *,
         earliest: npt.NDArray[np.int64] | None = None,
         code: npt.NDArray[np.int64] | None = None,
+        trace: bool = False,
     ) -> Cycles:
         """The same for a program that is decoded already."""
-        clock, count = self._clock, len(program)
+        count = len(program)
+        columns = np.zeros((count if trace else 0, TRACED))
+        clock = self._clock._replace(trace=columns)
         start = self._end
         times = np.zeros((count, 4))
         if gaps is None:
@@ -123,14 +133,21 @@ class CycleModel:
         whole = np.asarray(gaps, np.int64)
         advance(CODES, program, whole, earliest, code, clock, self._numbers, times)
         # What is still under way ends on a copy, so that the next run goes on from here.
-        rest = Clock._make(array.copy() for array in clock)
+        rest = Clock._make(array.copy() for array in self._clock)._replace(trace=columns)
         nothing = np.zeros(0, np.int64)
         advance(CODES, program[:0], nothing, nothing, code[:0], rest, self._numbers, times)
         self._end = max(start, int(max(rest.words[LAST_DONE], rest.words[ACCEPTED])))
         busy = rest.reals[[LOAD_BUSY, ARRAY_BUSY, STORE_BUSY]]
         load, array, store = busy - self._busy
         self._busy = busy
-        return Cycles(self._end - start, round(load), round(array), round(store), times)
+        return Cycles(
+            self._end - start,
+            round(load),
+            round(array),
+            round(store),
+            times,
+            Trace.from_columns(columns) if trace else None,
+        )
 
 
 def _numbers(target: "Target") -> Numbers:
@@ -199,6 +216,7 @@ def _new_clock(target: "Target", seed: int) -> Clock:
         store_row=np.array(machine.timing.store_row),
         config=np.zeros(CONFIGS, OPERANDS),
         extended=np.zeros(3, np.int64),
+        trace=np.zeros((0, TRACED)),
     )
     clock.words[[ARRAY_END, STORE_END]] = NEVER
     clock.words[[LOOP_ENTRY, DESTINATION]] = -1

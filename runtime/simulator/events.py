@@ -18,6 +18,8 @@ from .clock import (
     COUNT,
     EXECUTE,
     FREE_AT,
+    HOST_FROM,
+    HOST_READY,
     IN_FLIGHT,
     INDEX,
     ISSUE,
@@ -145,6 +147,7 @@ def _writer_step(k: Clock, n: Numbers, now: int) -> None:
 def _accepted(
     k: Clock,
     n: Numbers,
+    index: int,
     gap: int,
     earliest: int,
     code: int,
@@ -154,6 +157,7 @@ def _accepted(
     """When the host's next command gets into the front queue."""
     w = k.words
     line = n.host_line_bytes
+    free = w[ACCEPTED]
     if code >= 0:
         for address in range(code // line, (code + code_bytes - 1) // line + 1):
             if address != w[CODE_AT]:
@@ -161,6 +165,8 @@ def _accepted(
                 gap += host_stall(k, k.host_code, address * line, line, n.code_hit, n.code_miss)
     if table >= 0:
         gap += host_stall(k, k.host_data, table, line, n.data_hit, n.data_miss)
+    if k.trace.size:
+        k.trace[index, HOST_FROM], k.trace[index, HOST_READY] = free, free + gap
     room = k.front[w[COMMANDS] % k.front.size] + n.allocate_to_accept
     return int(max(w[ACCEPTED] + gap, earliest, room))
 
@@ -194,7 +200,7 @@ def advance(
             if not pending:
                 pending = True
                 w[ACCEPTED] = _accepted(
-                    k, n, gaps[i], earliest[i], host[i, 0], host[i, 1], host[i, 2]
+                    k, n, i, gaps[i], earliest[i], host[i, 0], host[i, 1], host[i, 2]
                 )
                 times[i, 0] = w[ACCEPTED]
                 group = class_of(codes, code)

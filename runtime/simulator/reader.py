@@ -48,6 +48,7 @@ from .clock import (
     Numbers,
 )
 from .jit import kernel
+from .trace import begun, ended, fetched, worked
 
 
 @kernel
@@ -83,6 +84,8 @@ def _answer(
     busy = service + missing * n.refill
     k.reals[DATA_FREE] = start + busy
     k.reals[LOAD_BUSY] += busy
+    worked(k, entry, busy)
+    fetched(k, entry, missing)
     if missing:
         bus = max(float(at), k.reals[DRAM_FREE])
         k.reals[DRAM_FREE] = bus + missing * n.line_cycles
@@ -108,6 +111,7 @@ def finish(k: Clock, n: Numbers, entry: int) -> None:
     if e[OUTSTANDING] == 0:
         extra = 0 if e[TO_SCRATCHPAD] else n.load_accumulator
         k.done[entry] = e[LAST_DATA] + n.load_write + extra
+        ended(k, entry, e[LAST_DATA])
 
 
 @kernel
@@ -196,6 +200,7 @@ def send(k: Clock, n: Numbers, entry: int, start: int) -> None:
     """Sends a load that its controller takes up at `start`."""
     w, e = k.words, k.entries[entry]
     at = max(start + n.load_send, w[READER_FREE])
+    begun(k, entry, start)
     if e[KIND] == K_ZERO:
         # Rows that come from memory are written first.
         begin = max(at - n.load_send + n.load_zero, w[ZERO_FREE])
@@ -203,6 +208,8 @@ def send(k: Clock, n: Numbers, entry: int, start: int) -> None:
             begin = w[ROWS_END]
         w[ZERO_FREE] = k.done[entry] = begin + e[LOCAL_ROWS]
         k.reals[LOAD_BUSY] += e[LOCAL_ROWS]
+        worked(k, entry, float(e[LOCAL_ROWS]))
+        ended(k, entry, k.done[entry])
         w[READER_FREE] = at + e[ROWS]
         w[IN_FLIGHT] += 1
         _written(k, n, entry, begin, begin + e[LOCAL_ROWS])

@@ -37,6 +37,7 @@ from .clock import (
     Numbers,
 )
 from .jit import kernel
+from .trace import begun, ended, worked
 from .writer import results_written
 
 
@@ -74,7 +75,11 @@ def delay_array(k: Clock, n: Numbers) -> None:
 def _begin(
     k: Clock, n: Numbers, start: int, work: int, bank_a: int, bank_b: int, pops: int
 ) -> None:
-    w = k.words
+    w, unit = k.words, k.classes[EXECUTE, UNIT]
+    begun(k, k.queues[EXECUTE, unit % RING, Q_ENTRY], start)
+    worked(k, k.queues[EXECUTE, unit % RING, Q_ENTRY], float(work))
+    if pops == 2:
+        begun(k, k.queues[EXECUTE, (unit + 1) % RING, Q_ENTRY], start)
     w[ARRAY_START], w[ARRAY_WORK], w[ARRAY_POPS] = start, work, pops
     w[BANK_A], w[BANK_B] = bank_a, bank_b
     k.reals[ARRAY_BUSY] += work
@@ -146,6 +151,9 @@ def _finish(k: Clock, n: Numbers, now: int) -> None:
     w, c = k.words, k.classes[EXECUTE]
     head = k.queues[EXECUTE, c[UNIT] % RING]
     entry = head[Q_ENTRY]
+    ended(k, entry, now)
+    if w[ARRAY_POPS] == 2:
+        ended(k, k.queues[EXECUTE, (c[UNIT] + 1) % RING, Q_ENTRY], now)
     if c[ISSUE] - c[UNIT] >= n.execute_queue:
         c[SPACE_AT] = now + 2
     if head[Q_KIND] == K_PRELOAD:

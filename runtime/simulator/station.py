@@ -56,6 +56,7 @@ from .clock import (
 )
 from .jit import kernel
 from .operands import Codes, Record
+from .trace import allocated
 
 _GARBAGE = 0xFFFFFFFF
 _ROW_MASK = (1 << 26) - 1
@@ -140,6 +141,11 @@ def allocate(
         _describe_load(codes, op, k, n, entry)
     else:
         _describe_store(codes, op, k, n, entry)
+    moved = 0 * now
+    if e[KIND] == K_LOAD or e[KIND] == K_TABLE or e[KIND] == K_STORE:
+        # A row that is broadcast comes once.
+        moved = e[BYTES] * (e[ROWS] if e[STRIDE] or e[KIND] == K_STORE else 1)
+    allocated(k, entry, group, moved)
     if e[KIND] != K_CONFIG and e[KIND] != K_CONFIG_EX:
         mask = 0
         own = ((1 << size_of(n, group)) - 1) << base

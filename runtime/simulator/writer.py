@@ -24,6 +24,7 @@ from .clock import (
 )
 from .jit import kernel
 from .reader import whole_above
+from .trace import begun, ended, fetched, worked
 
 
 @kernel
@@ -73,6 +74,9 @@ def begin_store(k: Clock, n: Numbers, entry: int, now: int) -> None:
                 missing += lines
     cost = max(cost, missing * n.store_miss_line)
     r[STORE_BUSY] += cost
+    begun(k, entry, now)
+    worked(k, entry, cost)
+    fetched(k, entry, missing)
     r[STORE_LEFT], r[STORE_REACHED] = cost, float(now)
     w[STORE_ENTRY] = entry
     if now + n.store_send > w[GAPS_END]:
@@ -90,6 +94,7 @@ def begin_store(k: Clock, n: Numbers, entry: int, now: int) -> None:
 def end_store(k: Clock, n: Numbers, now: int) -> None:
     w = k.words
     k.done[w[STORE_ENTRY]] = now
+    ended(k, w[STORE_ENTRY], now)
     w[STORE_END] = NEVER
     w[STORE_FREE] = now
     w[GAPS_END] = now + n.store_send

@@ -1,0 +1,229 @@
+"""Where the cycles of an accelerator program go: layer by layer, unit by unit.
+
+Everything is read from the one cycle model: a `Profile` says of the run that gives the total what
+each unit did when.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from .program import LayerRecord, Program
+from .simulator import EXECUTE, LOAD, STORE, CycleModel, Cycles, Trace, decode_operands
+from .target import Target
+
+Unit = Literal["host", "loads", "array", "stores"]
+Bound = Literal["host", "loads", "array", "stores", "fences", "waits", "hidden"]
+Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+
+UNITS: tuple[Unit, ...] = ("host", "loads", "array", "stores")
+
+BOUND_FROM = 0.75
+"""A unit that works for this share of a layer's cycles bounds it."""
+
+
+@dataclass(frozen=True)
+class Lane:
+    """What a unit did: spans of time in order, none overlapping the next.
+
+    Cycles count from the start of the run.
+    """
+
+    begin: Floats
+    end: Floats
+    busy: Floats
+    """Cycles of the span for which the unit was occupied; the rest is latency."""
+    command: Indices
+    """The command it worked for."""
+
+    @property
+    def total(self) -> float:
+        """Its busy cycles."""
+        return float(self.busy.sum())
+
+    def until(self, at: Floats) -> Floats:
+        """The busy cycles up to each of these times, which are in order."""
+        done = np.concatenate([[0.0], np.cumsum(self.busy)])
+        whole = np.searchsorted(self.end, at, side="right")
+        begin = np.append(self.begin, np.inf)[whole]
+        length = np.append(self.end - self.begin, 1.0)[whole]
+        part = np.clip((at - begin) / np.maximum(length, 1.0), 0.0, 1.0)
+        return np.asarray(done[whole] + part * np.append(self.busy, 0.0)[whole])
+
+
+@dataclass(frozen=True)
+class LayerProfile:
+    """One layer: the cycles from the end of the one before to its last command's completion."""
+
+    tensor: str
+    nodes: tuple[str, ...]
+    begin: int
+    """Cycles from the start of the run."""
+    cycles: int
+    commands: int
+    macs: int
+    utilisation: float
+    """Share of the array's multipliers times cycles that made a product of the layer."""
+    bytes_in: int
+    """What its commands read from memory, caches or DRAM."""
+    bytes_out: int
+    dram_bytes: int
+    """Of both, what caused a line of the cache to be fetched from DRAM, in whole lines."""
+    busy: dict[Unit, float]
+    """For how many of the cycles each unit worked, for this layer or for a neighbour."""
+    fences: float
+    """Cycles for which the host stood at a fence."""
+    bound: Bound
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A whole inference on the cycle model. The layers' cycles sum to `cycles`."""
+
+    program: Program
+    target: Target
+    cold: bool
+    cycles: int
+    layers: tuple[LayerProfile, ...]
+    run: Cycles
+    trace: Trace
+    start: int
+    """The run's first cycle in the model's time."""
+    lanes: dict[Unit, Lane]
+
+    @property
+    def macs(self) -> int:
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def utilisation(self) -> float:
+        return _utilisation(self.macs, self.cycles, self.target)
+
+    def owner(self) -> Indices:
+        """For each command the layer it belongs to; what stands behind a layer is that layer's."""
+        return _owner(self.program.layers, len(self.program.commands))
+
+
+def profile_program(program: Program, target: Target, *, cold: bool = False) -> Profile:
+    """Times one inference: the second one, whose data the cache holds as far as they fit.
+
+    With `cold` the first: nothing is in the cache.
+    """
+    model = CycleModel(target)
+    decoded = decode_operands(program.commands)
+    if not cold:
+        model.run_decoded(decoded)
+    start = model.now
+    run = model.run_decoded(decoded, trace=True)
+    assert run.trace is not None
+    lanes = _lanes(run, run.trace, start)
+    layers = _layers(program, target, run, run.trace, start, lanes)
+    return Profile(program, target, cold, run.total, layers, run, run.trace, start, lanes)
+
+
+def _utilisation(macs: int, cycles: int, target: Target) -> float:
+    return macs / (target.machine.dim**2 * cycles) if cycles else 0.0
+
+
+def _owner(layers: Sequence[LayerRecord], commands: int) -> Indices:
+    starts = np.array([layer.start for layer in layers], np.int64)
+    return np.maximum(np.searchsorted(starts, np.arange(commands), side="right") - 1, 0)
+
+
+def _lanes(run: Cycles, trace: Trace, start: int) -> dict[Unit, Lane]:
+    every = np.arange(len(trace.group))
+    host_busy = trace.host_ready - trace.host_from
+    lanes: dict[Unit, Lane] = {
+        "host": Lane(trace.host_from - start, trace.host_ready - start, host_busy, every)
+    }
+    groups: list[tuple[Unit, int]] = [("loads", LOAD), ("array", EXECUTE), ("stores", STORE)]
+    for unit, group in groups:
+        # Of two that the array does at once, the first has the busy cycles.
+        chosen = np.flatnonzero((trace.group == group) & (trace.busy > 0))
+        chosen = chosen[np.argsort(trace.end[chosen], kind="stable")]
+        end = trace.end[chosen] - start
+        # Loads are pipelined: one is shown from when it is taken up, or the one before has ended.
+        begin = np.maximum(trace.begin[chosen] - start, np.concatenate([[0.0], end[:-1]])[: end.size])
+        lanes[unit] = Lane(begin, end, trace.busy[chosen], chosen)
+    return lanes
+
+
+def _layers(
+    program: Program,
+    target: Target,
+    run: Cycles,
+    trace: Trace,
+    start: int,
+    lanes: dict[Unit, Lane],
+) -> tuple[LayerProfile, ...]:
+    count = len(program.layers)
+    if not count:
+        return ()
+    owner = _owner(program.layers, len(program.commands))
+    ends = np.zeros(count)
+    np.maximum.at(ends, owner, run.times[:, 3] - start)
+    ends[-1] = max(ends[-1], run.total)
+    edges = np.concatenate([[0.0], np.maximum.accumulate(ends)])
+    cycles = np.diff(edges)
+    busy = {unit: np.diff(lane.until(edges)) for unit, lane in lanes.items()}
+    fences = _fences(run, trace, start)
+    at_fences = np.diff(fences.until(edges))
+    moved_in = _sums(owner, np.where(trace.group == LOAD, trace.moved, 0), count)
+    moved_out = _sums(owner, np.where(trace.group == STORE, trace.moved, 0), count)
+    lines = _sums(owner, trace.lines, count)
+    found: list[LayerProfile] = []
+    for i, layer in enumerate(program.layers):
+        own = {unit: float(busy[unit][i]) for unit in UNITS}
+        busiest = max(UNITS, key=lambda unit: own[unit])
+        # In between, what of the busiest unit's idle cycles the host spends at fences.
+        idle = _idle_at(fences, lanes[busiest], edges[i], edges[i + 1])
+        found.append(
+            LayerProfile(
+                tensor=layer.tensor,
+                nodes=layer.nodes,
+                begin=int(edges[i]),
+                cycles=int(cycles[i]),
+                commands=layer.stop - layer.start,
+                macs=layer.macs,
+                utilisation=_utilisation(layer.macs, int(cycles[i]), target),
+                bytes_in=int(moved_in[i]),
+                bytes_out=int(moved_out[i]),
+                dram_bytes=int(lines[i]) * target.machine.dma.l2_line_bytes,
+                busy=own,
+                fences=float(at_fences[i]),
+                bound=_bound(busiest, own[busiest], idle, float(cycles[i])),
+            )
+        )
+    return tuple(found)
+
+
+def _bound(busiest: Unit, busy: float, idle_at_fences: float, cycles: float) -> Bound:
+    """What bounds a layer: the busiest unit if it hardly rests, else what it rests for."""
+    if not cycles:
+        return "hidden"
+    if busy >= BOUND_FROM * cycles:
+        return busiest
+    return "fences" if 2 * idle_at_fences >= cycles - busy else "waits"
+
+
+def _fences(run: Cycles, trace: Trace, start: int) -> Lane:
+    chosen = np.flatnonzero(trace.group < 0)
+    begin, end = run.times[chosen, 0] - start, run.times[chosen, 3] - start
+    return Lane(begin, end, end - begin, chosen)
+
+
+def _idle_at(fences: Lane, lane: Lane, begin: float, end: float) -> float:
+    """For how many cycles between these times the lane is idle while the host is at a fence."""
+    first = int(np.searchsorted(fences.end, begin, side="right"))
+    last = int(np.searchsorted(fences.begin, end))
+    starts = np.maximum(fences.begin[first:last], begin)
+    ends = np.minimum(fences.end[first:last], end)
+    return float((ends - starts - (lane.until(ends) - lane.until(starts))).clip(min=0.0).sum())
+
+
+def _sums(owner: Indices, values: Indices, count: int) -> Indices:
+    return np.bincount(owner, weights=values, minlength=count).astype(np.int64)
