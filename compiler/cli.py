@@ -13,6 +13,7 @@ COMMANDS = {
     "compile": "Compile a model to an artifact (the default).",
     "run": "Run an artifact on inputs.",
     "verify": "Hold an artifact against the evaluator, onnxruntime and the original.",
+    "profile": "Show where an artifact's time goes.",
     "opt": "Run passes on IR text.",
     "disasm": "Print an artifact's accelerator program as assembly.",
     "targets": "List the machines that can be compiled for.",

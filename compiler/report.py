@@ -99,6 +99,7 @@ LAYER_COLUMNS = {
     "utilisation": "array",
     "bytes_in": "in",
     "bytes_out": "out",
+    "bound": "bound by",
 }
 """What is shown of a layer, and the column's head: short, for 80 columns of terminal."""
 LABELS = {

@@ -51,6 +51,19 @@ class Fused(_Record):
     into: str
 
 
+class Call(_Record):
+    """One of the kernel calls that make up an inference, in order."""
+
+    kernel: str
+    """Its name; calls of equal kernels share one."""
+    value: str
+    """The value that it computes, perhaps with other calls."""
+    nodes: tuple[str, ...]
+    """The ONNX nodes of that value and of what is fused into it."""
+    arrays: tuple[tuple[str, int], ...]
+    """What it reads, then what it writes: element type and number of elements."""
+
+
 class Table(_Record):
     """What a library holds: `library.json` of an artifact."""
 
@@ -58,6 +71,7 @@ class Table(_Record):
     outputs: tuple[Entry, ...]
     values: tuple[Stored, ...]
     fused: tuple[Fused, ...]
+    calls: tuple[Call, ...]
     machine: Processor
 
     @classmethod
@@ -105,7 +119,7 @@ class Library:
             os.environ["TVM_NUM_THREADS"] = str(threads)
         else:
             os.environ.setdefault("TVM_NUM_THREADS", str(len(os.sched_getaffinity(0))))
-        module = _load(ffi, library)
+        self._module = module = _load(ffi, library)
         self._machine = module["vm_load_executable"]()
         cpu, pooled = 1, 2
         self._machine["vm_initialization"](cpu, 0, pooled)
@@ -129,6 +143,15 @@ class Library:
         values = self.table.values
         found = self._call(self._observe, inputs, [_Result(e, e.result) for e in values])
         return {entry.name: array for entry, array in zip(values, found, strict=True)}
+
+    def kernel(self, name: str) -> Callable[..., object]:
+        """A kernel by its name in the table, a function of `array`s; it writes the last one."""
+        kernel: Callable[..., object] = self._module.get_function(name, query_imports=True)
+        return kernel
+
+    def array(self, dtype: str, size: int) -> Any:
+        """A flat array of zeros as kernels take it."""
+        return _runtime().from_dlpack(_aligned(np.dtype(dtype), size))
 
     def _call(
         self,
@@ -217,6 +240,14 @@ def _load(ffi: Any, library: bytes | Path) -> Any:
         os.unlink(path)
 
 
+def _aligned(dtype: "np.dtype[Any]", size: int) -> Array:
+    """Zeros whose pages are there already."""
+    memory = np.empty(size * dtype.itemsize + _ALIGNMENT, np.uint8)
+    memory.fill(0)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + size * dtype.itemsize].view(dtype)
+
+
 class _Place:
     """Where kernels read an input: flat, aligned to 64 bytes, i1 as bytes, never empty."""
 
@@ -225,10 +256,7 @@ class _Place:
         self.dtype = np.dtype(DType(entry.dtype).numpy)
         self.shape = entry.shape
         size = math.prod(entry.shape)
-        count = max(1, size)
-        memory = np.zeros(count * self.dtype.itemsize + _ALIGNMENT, np.uint8)
-        start = -memory.ctypes.data % _ALIGNMENT
-        held = memory[start : start + count * self.dtype.itemsize].view(self.dtype)
+        held = _aligned(self.dtype, max(1, size))
         self.flat: Array = held.view(np.uint8) if self.dtype == np.bool_ else held
         self._array: Array = held[:size].reshape(entry.shape)
 

@@ -32,8 +32,8 @@ def build_library(
     *,
     native: bool,
     progress: Progress | None = None,
-) -> tuple[bytes, int]:
-    """The library with the Relax functions `main` and `observe`, and how many kernels they share.
+) -> tuple[bytes, list[str]]:
+    """The library with the Relax functions `main` and `observe`, and the kernel of each call.
 
     Raises:
         UserError: Where there is no linker.
@@ -54,7 +54,7 @@ def build_library(
     with tempfile.TemporaryDirectory(prefix="mcc-cpu-") as folder:
         path = Path(folder) / "library.so"
         executable.export_library(str(path), fcompile=link_with(command), workspace_dir=folder)
-        return path.read_bytes(), len({kernel.name_hint for kernel in composer.kernels})
+        return path.read_bytes(), [str(kernel.name_hint) for kernel in composer.kernels]
 
 
 class _Composer:

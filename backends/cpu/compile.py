@@ -39,7 +39,7 @@ def library_members(
     names = _names(module)
     native = not target.host.triple
     outputs = [plan.slots[value] for value in module.outputs]
-    library, count = build_library(
+    library, called = build_library(
         plan, outputs, observed, machine, native=native, progress=progress
     )
     table: dict[str, object] = {
@@ -61,6 +61,15 @@ def library_members(
             for value, into in plan.fused.items()
             if value.name
         ],
+        "calls": [
+            {
+                "kernel": kernel,
+                "value": names[origin.value],
+                "nodes": origin.nodes,
+                "arrays": [(slot.dtype, slot.size) for slot in (*call.inputs, call.output)],
+            }
+            for kernel, call, origin in zip(called, plan.calls, plan.origins, strict=True)
+        ],
         "machine": {
             "triple": machine.triple,
             "cpu": machine.cpu,
@@ -70,7 +79,7 @@ def library_members(
     return {
         "library.so": library,
         "library.json": json.dumps(table, indent=1).encode(),
-        "report.json": report(module, count, library),
+        "report.json": report(module, len(set(called)), library),
     }
 
 

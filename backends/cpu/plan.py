@@ -48,6 +48,15 @@ class Halo:
     value: float | int
 
 
+@dataclass(frozen=True)
+class Origin:
+    """The value that a call, with others perhaps, computes."""
+
+    value: Value
+    nodes: tuple[str, ...]
+    """The ONNX nodes that are computed with it."""
+
+
 @dataclass
 class Plan:
     """All calls in order, and where each value of the module lies."""
@@ -59,6 +68,8 @@ class Plan:
     """A value that is never stored -> the value in whose kernel it is computed."""
     flags: set[str] = field(default_factory=set[str])
     """Flags of /proc/cpuinfo for the instructions that kernels ask for by name."""
+    origins: list[Origin] = field(default_factory=list[Origin])
+    """For each call what it is part of."""
 
 
 class Planner:
@@ -137,7 +148,16 @@ def plan_module(module: Module, machine: Machine) -> Plan:
             write_elementwise(planner, tail)
         else:
             LOWERINGS[type(anchor)].write(anchor, planner, tail)
+        origin = _origin(op, anchor, tail)
+        plan = planner.plan
+        plan.origins.extend([origin] * (len(plan.calls) - len(plan.origins)))
     return planner.plan
+
+
+def _origin(root: Op, anchor: Op | None, tail: Tail) -> Origin:
+    ops = [anchor, *(value.op for value in reversed(tail.fused)), root]
+    nodes = dict.fromkeys(node for op in ops if op is not None for node in op.nodes)
+    return Origin(root.results[0], tuple(nodes))
 
 
 def _grow(root: Op, absorbed: dict[Value, Op], planner: Planner) -> tuple[Op | None, Tail]:

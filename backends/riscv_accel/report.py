@@ -1,13 +1,13 @@
 """What a program costs and holds: the numbers that a compilation prints."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
 from mcc.ir import Op, Region, Value
-from mcc.runtime import LayerRecord, Target, isa
-from mcc.runtime.simulator import CycleModel
+from mcc.runtime import Target
+from mcc.runtime.profiling import profile_program
 
 from . import tiles
 from .expand import in_accumulator
@@ -17,31 +17,29 @@ from .structure import For, Kernel
 
 def report(linked: Linked, target: Target) -> bytes:
     """`report.json`: a row for each layer, the host's ops with the reason, and totals."""
-    program = linked.program
-    cycles = warm_cycles(program.commands, program.layers, target)
-    array = target.machine.dim**2
+    program, machine = linked.program, target.machine
+    profile = profile_program(program, target)
     layers = [
         {
             "name": layer.tensor,
             "kind": kind(kernel),
             "nodes": list(layer.nodes),
             "macs": layer.macs,
-            "commands": layer.stop - layer.start,
-            "cycles": spent,
-            "utilisation": layer.macs / (array * spent) if spent else 0.0,
-            **traffic(program.commands[layer.start : layer.stop], target),
+            "commands": layer.commands,
+            "cycles": layer.cycles,
+            "utilisation": layer.utilisation,
+            "bytes_in": layer.bytes_in,
+            "bytes_out": layer.bytes_out,
+            "bound": layer.bound,
         }
-        for layer, kernel, spent in zip(program.layers, linked.kernels, cycles, strict=True)
+        for layer, kernel in zip(profile.layers, linked.kernels, strict=True)
     ]
-    total = sum(cycles)
-    macs = sum(layer.macs for layer in program.layers)
-    machine = target.machine
     totals = {
-        "macs": macs,
+        "macs": profile.macs,
         "weight_bytes": linked.constant_bytes,
         "commands": len(program.commands),
-        "cycles": total,
-        "utilisation": macs / (array * total) if total else 0.0,
+        "cycles": profile.cycles,
+        "utilisation": profile.utilisation,
         "scratchpad_peak": _peak(linked.kernels, on_scratchpad=True) * machine.scratchpad.row_bytes,
         "accumulator_peak": _peak(linked.kernels, on_scratchpad=False)
         * machine.accumulator.row_bytes,
@@ -53,41 +51,6 @@ def report(linked: Linked, target: Target) -> bytes:
         for op in program.host
     ]
     return json.dumps({"layers": layers, "host": host, "totals": totals}, indent=1).encode()
-
-
-def warm_cycles(commands: isa.Commands, layers: Sequence[LayerRecord], target: Target) -> list[int]:
-    """The cycles of each layer in a second inference, when the cache holds what fits of the first.
-
-    A layer's cycles end with its last command; the layers' sum is the whole program's.
-    """
-    if not layers:
-        return []
-    model = CycleModel(target)
-    model.run(commands)
-    start = model.now
-    done = model.run(commands).times[:, 3] - start
-    ends = [float(done[layer.start : layer.stop].max(initial=0.0)) for layer in layers]
-    ends[-1] = float(done.max(initial=0.0))
-    edges = np.maximum.accumulate([0.0, *ends])
-    return [round(float(edge)) for edge in np.diff(np.rint(edges))]
-
-
-def traffic(commands: isa.Commands, target: Target) -> dict[str, int]:
-    """Bytes that a layer moves from and to DRAM."""
-    moves = {"bytes_in": 0, "bytes_out": 0}
-    for key, classes in (
-        ("bytes_in", (isa.MoveIn, isa.MoveIn2, isa.MoveIn3)),
-        ("bytes_out", (isa.MoveOut,)),
-    ):
-        for cls in classes:
-            chosen = commands[commands["funct7"] == cls.funct7]
-            if not len(chosen):
-                continue
-            fields = cls.unpack(chosen)
-            wide = (fields["local"].astype(np.int64) >> 31) & 1 if key == "bytes_in" else 0
-            size = fields["rows"].astype(np.int64) * fields["cols"] * np.where(wide, 4, 1)
-            moves[key] += int(size[fields["dram"] != 0].sum())
-    return moves
 
 
 def kind(kernel: Kernel) -> str:

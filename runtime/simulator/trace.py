@@ -71,7 +71,7 @@ class Trace:
     host_ready: npt.NDArray[np.float64]
     """When the host had this one ready; it may then wait until it is accepted."""
     group: npt.NDArray[np.int64]
-    """Whose unit it is for: `LOAD`, `EXECUTE`, `STORE`; -1 of what the host does alone (a fence)."""
+    """Whose unit it is for: `LOAD`, `EXECUTE`, `STORE`; -1 where the host alone acts (a fence)."""
     begin: npt.NDArray[np.float64]
     """When the command's unit took it up."""
     end: npt.NDArray[np.float64]
@@ -86,6 +86,7 @@ class Trace:
     """Bytes that it read from or wrote to memory."""
     lines: npt.NDArray[np.int64]
     """Cache lines that came from DRAM for it."""
+
     @classmethod
     def from_columns(cls, trace: npt.NDArray[np.float64]) -> "Trace":
         """From what the model wrote."""

@@ -9,50 +9,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from .program import LayerRecord, Program
-from .simulator import EXECUTE, LOAD, STORE, CycleModel, Cycles, Trace, decode_operands
-from .target import Target
+from ..program import LayerRecord, Program
+from ..simulator import LOAD, STORE, CycleModel, Cycles, Trace, decode_operands
+from ..target import Target
+from .lanes import UNITS, Indices, Lane, Unit, fences_of, idle_at, lanes_of
 
-Unit = Literal["host", "loads", "array", "stores"]
 Bound = Literal["host", "loads", "array", "stores", "fences", "waits", "hidden"]
-Floats = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.int64]
-
-UNITS: tuple[Unit, ...] = ("host", "loads", "array", "stores")
 
 BOUND_FROM = 0.75
 """A unit that works for this share of a layer's cycles bounds it."""
-
-
-@dataclass(frozen=True)
-class Lane:
-    """What a unit did: spans of time in order, none overlapping the next.
-
-    Cycles count from the start of the run.
-    """
-
-    begin: Floats
-    end: Floats
-    busy: Floats
-    """Cycles of the span for which the unit was occupied; the rest is latency."""
-    command: Indices
-    """The command it worked for."""
-
-    @property
-    def total(self) -> float:
-        """Its busy cycles."""
-        return float(self.busy.sum())
-
-    def until(self, at: Floats) -> Floats:
-        """The busy cycles up to each of these times, which are in order."""
-        done = np.concatenate([[0.0], np.cumsum(self.busy)])
-        whole = np.searchsorted(self.end, at, side="right")
-        begin = np.append(self.begin, np.inf)[whole]
-        length = np.append(self.end - self.begin, 1.0)[whole]
-        part = np.clip((at - begin) / np.maximum(length, 1.0), 0.0, 1.0)
-        return np.asarray(done[whole] + part * np.append(self.busy, 0.0)[whole])
 
 
 @dataclass(frozen=True)
@@ -65,6 +31,7 @@ class LayerProfile:
     """Cycles from the start of the run."""
     cycles: int
     commands: int
+    """With those between it and the next layer: a fence for the host, at the end of a launch."""
     macs: int
     utilisation: float
     """Share of the array's multipliers times cycles that made a product of the layer."""
@@ -120,7 +87,7 @@ def profile_program(program: Program, target: Target, *, cold: bool = False) -> 
     start = model.now
     run = model.run_decoded(decoded, trace=True)
     assert run.trace is not None
-    lanes = _lanes(run, run.trace, start)
+    lanes = lanes_of(run.trace, start)
     layers = _layers(program, target, run, run.trace, start, lanes)
     return Profile(program, target, cold, run.total, layers, run, run.trace, start, lanes)
 
@@ -132,24 +99,6 @@ def _utilisation(macs: int, cycles: int, target: Target) -> float:
 def _owner(layers: Sequence[LayerRecord], commands: int) -> Indices:
     starts = np.array([layer.start for layer in layers], np.int64)
     return np.maximum(np.searchsorted(starts, np.arange(commands), side="right") - 1, 0)
-
-
-def _lanes(run: Cycles, trace: Trace, start: int) -> dict[Unit, Lane]:
-    every = np.arange(len(trace.group))
-    host_busy = trace.host_ready - trace.host_from
-    lanes: dict[Unit, Lane] = {
-        "host": Lane(trace.host_from - start, trace.host_ready - start, host_busy, every)
-    }
-    groups: list[tuple[Unit, int]] = [("loads", LOAD), ("array", EXECUTE), ("stores", STORE)]
-    for unit, group in groups:
-        # Of two that the array does at once, the first has the busy cycles.
-        chosen = np.flatnonzero((trace.group == group) & (trace.busy > 0))
-        chosen = chosen[np.argsort(trace.end[chosen], kind="stable")]
-        end = trace.end[chosen] - start
-        # Loads are pipelined: one is shown from when it is taken up, or the one before has ended.
-        begin = np.maximum(trace.begin[chosen] - start, np.concatenate([[0.0], end[:-1]])[: end.size])
-        lanes[unit] = Lane(begin, end, trace.busy[chosen], chosen)
-    return lanes
 
 
 def _layers(
@@ -170,24 +119,24 @@ def _layers(
     edges = np.concatenate([[0.0], np.maximum.accumulate(ends)])
     cycles = np.diff(edges)
     busy = {unit: np.diff(lane.until(edges)) for unit, lane in lanes.items()}
-    fences = _fences(run, trace, start)
+    fences = fences_of(run, trace, start)
     at_fences = np.diff(fences.until(edges))
     moved_in = _sums(owner, np.where(trace.group == LOAD, trace.moved, 0), count)
     moved_out = _sums(owner, np.where(trace.group == STORE, trace.moved, 0), count)
     lines = _sums(owner, trace.lines, count)
+    commands = np.bincount(owner, minlength=count)
     found: list[LayerProfile] = []
     for i, layer in enumerate(program.layers):
-        own = {unit: float(busy[unit][i]) for unit in UNITS}
+        own: dict[Unit, float] = {unit: float(busy[unit][i]) for unit in UNITS}
         busiest = max(UNITS, key=lambda unit: own[unit])
-        # In between, what of the busiest unit's idle cycles the host spends at fences.
-        idle = _idle_at(fences, lanes[busiest], edges[i], edges[i + 1])
+        idle = idle_at(fences, lanes[busiest], edges[i], edges[i + 1])
         found.append(
             LayerProfile(
                 tensor=layer.tensor,
                 nodes=layer.nodes,
                 begin=int(edges[i]),
                 cycles=int(cycles[i]),
-                commands=layer.stop - layer.start,
+                commands=int(commands[i]),
                 macs=layer.macs,
                 utilisation=_utilisation(layer.macs, int(cycles[i]), target),
                 bytes_in=int(moved_in[i]),
@@ -208,21 +157,6 @@ def _bound(busiest: Unit, busy: float, idle_at_fences: float, cycles: float) -> 
     if busy >= BOUND_FROM * cycles:
         return busiest
     return "fences" if 2 * idle_at_fences >= cycles - busy else "waits"
-
-
-def _fences(run: Cycles, trace: Trace, start: int) -> Lane:
-    chosen = np.flatnonzero(trace.group < 0)
-    begin, end = run.times[chosen, 0] - start, run.times[chosen, 3] - start
-    return Lane(begin, end, end - begin, chosen)
-
-
-def _idle_at(fences: Lane, lane: Lane, begin: float, end: float) -> float:
-    """For how many cycles between these times the lane is idle while the host is at a fence."""
-    first = int(np.searchsorted(fences.end, begin, side="right"))
-    last = int(np.searchsorted(fences.begin, end))
-    starts = np.maximum(fences.begin[first:last], begin)
-    ends = np.minimum(fences.end[first:last], end)
-    return float((ends - starts - (lane.until(ends) - lane.until(starts))).clip(min=0.0).sum())
 
 
 def _sums(owner: Indices, values: Indices, count: int) -> Indices:
