@@ -346,9 +346,9 @@ def _cost(cut: Cut, tiling: Tiling, geometry: Geometry, tiles: int, pieces: int)
     # Rows that a load writes into a bank delay those that the array reads from it.
     bank = cut.target.machine.scratchpad.rows
     if tiles * pieces > 1 and tiling.weights_row <= bank:
-        array += input_cycles
+        array += round(input_cycles)
     if visits > 1 and cut.target.machine.scratchpad.total_rows - tiling.weights_row <= bank:
-        array += weight_cycles
+        array += round(weight_cycles)
     # The first piece is awaited, and so is the last store.
     alone = geometry.block_rows * min(tiling.chunk, cut.in_blocks) + sums * tiling.group / dim * 2
     alone += cut.tile_count(range(tiling.group), range(min(tiling.chunk, cut.in_blocks))) * dim
