@@ -1,5 +1,6 @@
 """A convolution or matrix product as a sequence of tile ops."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -8,20 +9,21 @@ from mcc.ir import OpError
 
 from . import tiles
 from .emitting import LOAD_REST, LOAD_WEIGHTS, Leaving, Memories, fill, load_runs, quads
-from .layers import Image, Product
+from .layers import Product
+from .mapping import mappings
 from .memory_map import Slots
 from .patches import Area, Geometry, Run
 from .rolling import Node, roll, tile, woven
-from .tiling import Cut, OutTile, Tiling, chunks, search
+from .search import search
+from .tiling import Cut, OutTile, Tiling, chunks
 from .weights import Tiles, cut, diagonals, pack
 
 
 def plan_product(product: Product, memories: Memories) -> list[Node]:
     """The tile ops of a product, rolled; fills `memories` with the constants they load."""
     if product.w is None:
-        product = flattened(gathered(product, memories))
-        pieces = Cut(product, cut(product, memories.dim), memories.target)
-        return roll(_Schedule(pieces, search(pieces), memories).nodes(), LONGEST_STEP)
+        pieces, tiling = cheapest(mappings(product, memories.target), memories)
+        return roll(_Schedule(pieces, tiling, memories).nodes(), LONGEST_STEP)
     # Weights that are activations differ from image to image: one product each.
     nodes: list[Node] = []
     for image in range(product.x.batch):
@@ -37,68 +39,11 @@ def plan_product(product: Product, memories: Memories) -> list[Node]:
     return roll(nodes)
 
 
-def gathered(product: Product, memories: Memories) -> Product:
-    """Few channels: the bytes of a window row, which lie together, become one pixel's channels.
-
-    A 7x7 window over 3 channels then has 7 taps of 21 channels instead of 49 of 3.
-    """
-    weights, window = product.weights, product.window
-    rows, cols = window.size
-    channels, dim = product.x.channels, memories.dim
-    if weights is None or product.groups > 1 or cols == 1 or not gathers(product, memories):
-        return product
-    if -(-cols * channels // dim) >= cols * -(-channels // dim):
-        return product
-    x = replace(
-        product.x,
-        width=product.width,
-        channels=cols * channels,
-        pixel_stride=window.stride[1] * product.x.pixel_stride,
-    )
-    return replace(
-        product,
-        x=x,
-        window=replace(
-            window,
-            size=(rows, 1),
-            stride=(window.stride[0], 1),
-            dilation=(window.dilation[0], 1),
-            pad=(window.pad[0], 0),
-        ),
-        weights=weights.reshape(rows, 1, cols * channels, product.channels),
-    )
-
-
-def gathers(product: Product, memories: Memories) -> bool:
-    """Whether the rows of the window lie together in memory, within the image."""
-    window, x = product.window, product.x
-    together = window.dilation[1] == 1 and x.pixel_stride == x.channels
-    inside = (product.width - 1) * window.stride[1] + window.size[1] <= x.width
-    return (
-        together and inside and window.pad[1] == 0 and window.size[1] * x.channels <= memories.wide
-    )
-
-
-def flattened(product: Product) -> Product:
-    """A 1x1 window over whole images reads pixels in memory order: one long row of them."""
-    x, window = product.x, product.window
-    plain = window.size == (1, 1) and window.stride == (1, 1) and window.pad == (0, 0)
-    if not plain or product.exit.pool is not None or not x.dense:
-        return product
-    pixels = x.batch * x.height * x.width
-
-    def flat(image: Image) -> Image:
-        size = pixels * image.channels
-        return replace(image, batch=1, height=1, width=pixels, image_stride=size, row_stride=size)
-
-    residual = product.residual
-    return replace(
-        product,
-        x=flat(x),
-        height=1,
-        width=pixels,
-        residual=None if residual is None else flat(residual),
-    )
+def cheapest(found: Iterable[Product], memories: Memories) -> tuple[Cut, Tiling]:
+    """Of equal products the one that takes fewest cycles, and how."""
+    cuts = [Cut(product, cut(product, memories.dim), memories.target) for product in found]
+    tilings = [search(pieces) for pieces in cuts]
+    return min(zip(cuts, tilings, strict=True), key=lambda pair: pair[1].cost)
 
 
 FEW_STEPS = 24

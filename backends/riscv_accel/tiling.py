@@ -1,12 +1,11 @@
-"""How a product is cut into pieces that fit the machine: a small search under a simple cost."""
+"""How a product is cut into pieces that fit the machine."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from mcc.ir import OpError
 from mcc.runtime import Target
 
 from .layers import Product
@@ -172,6 +171,11 @@ class Cut:
             ]
         return self._needed[key]
 
+    def tile_total(self, tiling: Tiling) -> int:
+        """How many output tiles there are."""
+        down, across = -(-self.pooled[0] // tiling.rows), -(-self.product.width // tiling.cols)
+        return self.product.x.batch * down * across
+
     def layout(self, tiling: Tiling) -> Layout:
         """The slots of a tiling that `search` has found to fit."""
         inputs, residuals, weights, diagonals = self.regions(tiling)
@@ -227,172 +231,3 @@ class Cut:
 def chunks(blocks: int, chunk: int) -> list[range]:
     """The input blocks in pieces of `chunk`."""
     return [range(first, min(first + chunk, blocks)) for first in range(0, blocks, chunk)]
-
-
-def search(cut: Cut) -> Tiling:
-    """The cheapest tiling that fits; `OpError` with what is missing where none does."""
-    best: Tiling | None = None
-    for shape in _shapes(cut):
-        for tiling in _chunked(cut, shape):
-            if best is None or tiling.cost < best.cost:
-                best = tiling
-    if best is None:
-        raise OpError(_too_large(cut))
-    return best
-
-
-def _shapes(cut: Cut) -> Iterator[Tiling]:
-    """Heights, widths and groups of output blocks whose sums fit half of the accumulator."""
-    half = cut.target.machine.accumulator.total_rows // 2
-    product = cut.product
-    widths = [product.width]
-    if product.exit.pool is None:
-        widths += [w for w in (256, 128, 64, 32, 16) if w < product.width]
-    for width in widths:
-        for rows in _heights(cut.pooled[0]):
-            shape = Tiling(rows, width, 1, 1, weights_outer=False)
-            geometry = cut.geometry(shape)
-            sums = cut.accumulator_rows(geometry, geometry.rows, geometry.cols)
-            most = min(half // sums, cut.out_blocks)
-            for group in sorted({most, *(g for g in (1, 2, 4, 8, 16) if g < most)} - {0}):
-                yield replace(shape, group=group)
-            if sums > half or (width != product.width and sums * 4 < half):
-                break
-
-
-def _chunked(cut: Cut, shape: Tiling) -> Iterator[Tiling]:
-    """A shape with as many input blocks at a time as fit, in both orders."""
-    tried = (32, 16, 8, 4, 2, 1, shape.group)
-    sizes = sorted({cut.in_blocks, *(blocks for blocks in tried if blocks < cut.in_blocks)})
-    for chunk in reversed(sizes):
-        found = [
-            placed
-            for outer in (False, True)
-            if (placed := _placed(cut, replace(shape, chunk=chunk, weights_outer=outer)))
-        ]
-        yield from found
-        # Smaller pieces only pay where larger ones cannot be loaded ahead, or are not all needed.
-        if cut.product.groups == 1 and any(
-            tiling.input_slots > 1 and tiling.weight_slots > 1 for tiling in found
-        ):
-            return
-
-
-def _heights(rows: int) -> list[int]:
-    """Tile heights to try: the even splits of an image."""
-    return sorted({-(-rows // parts) for parts in range(1, rows + 1)})
-
-
-def _placed(cut: Cut, tiling: Tiling) -> Tiling | None:
-    """The tiling with its slots in the scratchpad and its cost; None where it does not fit."""
-    machine, product = cut.target.machine, cut.product
-    geometry = cut.geometry(tiling)
-    pieces = len(chunks(cut.in_blocks, tiling.chunk))
-    tile_rows = -(-cut.pooled[0] // tiling.rows)
-    tile_cols = -(-product.width // tiling.cols)
-    tiles = product.x.batch * tile_rows * tile_cols
-    input_rows = geometry.block_rows * min(tiling.chunk, cut.in_blocks)
-    weight_rows = max(1, cut.most_tiles(tiling) * cut.dim)
-    best: Tiling | None = None
-    for split in range(1, machine.scratchpad.banks):
-        placed = replace(tiling, weights_row=split * machine.scratchpad.rows)
-        inputs, _, weights, _ = cut.regions(placed)
-        if inputs.stop < input_rows or weights.stop - weights.first < weight_rows:
-            continue
-        placed = replace(
-            placed,
-            input_slots=inputs.count(input_rows, tiles * pieces),
-            weight_slots=weights.count(weight_rows, sum(map(len, cut.needed(tiling)))),
-        )
-        placed = replace(placed, cost=_cost(cut, placed, geometry, tiles, pieces))
-        if best is None or placed.cost < best.cost:
-            best = placed
-    return best
-
-
-def _cost(cut: Cut, tiling: Tiling, geometry: Geometry, tiles: int, pieces: int) -> float:
-    """Cycles by the busiest of host, array, loads and stores, and what does not overlap."""
-    dim, timing = cut.dim, cut.target.machine.timing
-    product = cut.product
-    # Tiles at the edges are smaller: areas count in full tiles, pieces of pixels exactly.
-    full = cut.pooled[0] / tiling.rows * (product.width / tiling.cols) * product.x.batch
-    sums = cut.accumulator_rows(geometry, geometry.rows, geometry.cols)
-    per_tap, outgoing, incoming = (
-        count * product.x.batch for count in _pieces(cut, tiling, geometry)
-    )
-    pairs = per_tap * cut.tiles.count
-    if product.residual is not None:
-        pairs += outgoing * cut.out_blocks
-    needed = cut.needed(tiling)
-    visits = sum(map(len, needed))
-    loaded_rows = geometry.block_rows * min(tiling.chunk, cut.in_blocks)
-    distinct = len({c for found in needed for c in found})
-    stays = tiling.input_slots >= tiles * pieces
-    waits = not tiling.weights_outer and tiling.input_slots >= distinct
-    input_cycles = loaded_rows * full * (distinct if stays or waits else visits)
-    weight_passes = 1.0
-    if tiling.weight_slots < visits and not (
-        tiling.weights_outer and tiling.weight_slots >= max(map(len, needed))
-    ):
-        weight_passes = tiles
-    weight_cycles = cut.tiles.count * dim * weight_passes
-    bias = incoming * cut.out_blocks
-    loads = input_cycles + weight_cycles + bias * dim
-    stores = outgoing * cut.out_blocks
-    per_store = dim * timing.store_row[0]
-    commands = 2 * pairs + stores + bias + weight_cycles / (4 * dim)
-    commands += input_cycles / min(dim, geometry.cols) / min(4, tiling.chunk)
-    array = pairs * dim
-    # Rows that a load writes into a bank delay those that the array reads from it.
-    bank = cut.target.machine.scratchpad.rows
-    if tiles * pieces > 1 and tiling.weights_row <= bank:
-        array += round(input_cycles)
-    if visits > 1 and cut.target.machine.scratchpad.total_rows - tiling.weights_row <= bank:
-        array += round(weight_cycles)
-    # The first piece is awaited, and so is the last store.
-    alone = geometry.block_rows * min(tiling.chunk, cut.in_blocks) + sums * tiling.group / dim * 2
-    alone += cut.tile_count(range(tiling.group), range(min(tiling.chunk, cut.in_blocks))) * dim
-    serial = 0.0
-    if tiling.input_slots == 1 and tiles * pieces > 1:
-        serial += input_cycles
-    if tiling.weight_slots == 1 and visits > 1:
-        serial += weight_cycles
-    host = commands * cut.target.host.cycles_per_command
-    # What one engine waits for the others at each step.
-    steps = full * visits * 60
-    return max(host, array, loads, stores * per_store) + alone + serial + steps
-
-
-def _pieces(cut: Cut, tiling: Tiling, geometry: Geometry) -> tuple[int, int, int]:
-    """Pieces of up to `dim` pixels of one image: to multiply, to store, to fill with biases."""
-    dim, flat = cut.dim, cut.flat(geometry)
-    multiplied = stored = biased = 0
-    for rows, times in _sizes(cut.pooled[0], tiling.rows):
-        tall = rows if cut.product.exit.pool is None else geometry.rows
-        for cols, times_across in _sizes(cut.product.width, tiling.cols):
-            count = times * times_across
-            by_row = tall * -(-cols // dim)
-            sums = cut.accumulator_rows(geometry, tall, cols)
-            multiplied += count * (-(-sums // dim) if flat else by_row)
-            stored += count * (-(-sums // dim) if geometry.pitch == cols else by_row)
-            biased += count * -(-sums // dim)
-    return multiplied, stored, biased
-
-
-def _sizes(total: int, size: int) -> list[tuple[int, int]]:
-    """The pieces of up to `size` that `total` falls into, as (size, how many)."""
-    pieces = [(size, total // size), (total % size, 1)]
-    return [(length, times) for length, times in pieces if length and times]
-
-
-def _too_large(cut: Cut) -> str:
-    machine = cut.target.machine
-    least = Tiling(1, min(16, cut.product.width), 1, 1, weights_outer=False)
-    geometry = cut.geometry(least)
-    sums = cut.accumulator_rows(geometry, geometry.rows, geometry.cols)
-    return (
-        f"one tile of the input needs {geometry.block_rows} scratchpad rows and its sums {sums} "
-        f"accumulator rows; there are "
-        f"{machine.scratchpad.total_rows} (shared with the weights) and "
-        f"{machine.accumulator.total_rows // 2} (half, the other half is being stored)"
-    )

@@ -1,0 +1,156 @@
+"""What a tiling costs: cycles that each engine takes, and what does not overlap."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import gcd
+
+from mcc.runtime import Accelerator
+
+from .tiling import Cut, Tiling, chunks
+
+PER_STEP = 60.0
+"""Cycles that the engines wait for each other at each step."""
+KEPT = 7.2
+"""Least cycles of a product whose weights are in the array already."""
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The pieces of up to `dim` pixels that all tiles of a layer fall into."""
+
+    multiplied: int = 0
+    """How often weights stay for one more piece, or come new."""
+    cycles: float = 0.0
+    """Of the array, for one tile of weights over all pixels."""
+    stored: int = 0
+    stored_rows: int = 0
+    biased: int = 0
+    biased_rows: int = 0
+
+
+def estimated(cut: Cut, tiling: Tiling) -> float:
+    """Cycles by the busiest of host, array, loads and stores, and what does not overlap."""
+    machine, product = cut.target.machine, cut.product
+    dim, bank, geometry = cut.dim, machine.scratchpad.rows, cut.geometry(tiling)
+    batch, tiles = product.x.batch, cut.tile_total(tiling)
+    # Tiles at the edges are smaller: areas count in full tiles, pieces of pixels exactly.
+    full = cut.pooled[0] / tiling.rows * (product.width / tiling.cols) * batch
+    pieces = _pieces(cut, tiling)
+    needed = cut.needed(tiling)
+    visits = sum(map(len, needed))
+    array = pieces.cycles * cut.tiles.count
+    commands = 2.0 * pieces.multiplied * cut.tiles.count
+
+    chunk = min(tiling.chunk, cut.in_blocks)
+    distinct = len({c for found in needed for c in found})
+    stays = tiling.input_slots >= tiles * len(chunks(cut.in_blocks, chunk))
+    waits = not tiling.weights_outer and tiling.input_slots >= distinct
+    passes = distinct if stays or waits else visits
+    pixels = geometry.block_rows * full * passes
+    inputs = pixels * _pixel_cycles(cut, chunk)
+    commands += pixels / min(dim, geometry.cols) * -(-chunk * dim // machine.max_move_bytes)
+    again = 1
+    if tiling.weight_slots < visits and not (
+        tiling.weights_outer and tiling.weight_slots >= max(map(len, needed))
+    ):
+        again = tiles
+    per_row = max(1.0, dim / machine.dma.dram_bytes_per_cycle)
+    weights = cut.tiles.count * dim * again * per_row
+    commands += cut.tiles.count * again * dim / machine.max_move_bytes
+    loads = inputs + weights + pieces.biased_rows * cut.out_blocks
+    commands += (pieces.biased + pieces.stored) * cut.out_blocks
+    unaligned = product.channels % machine.dma.beat_bytes
+    per_row = machine.timing.store_unaligned_row if unaligned else machine.timing.store_row[0]
+    stores = pieces.stored_rows * cut.out_blocks * per_row
+    if product.residual is not None:
+        array += pieces.stored * cut.out_blocks * dim
+        commands += 2 * pieces.stored * cut.out_blocks
+        loads += pieces.stored_rows * cut.out_blocks
+    # Rows that a load writes into a bank delay those that the array reads from it.
+    if tiles * len(chunks(cut.in_blocks, chunk)) > 1 and tiling.weights_row <= bank:
+        array += inputs
+    if visits > 1 and machine.scratchpad.total_rows - tiling.weights_row <= bank:
+        array += weights
+    # The first piece is awaited, and so is the last store.
+    sums = cut.accumulator_rows(geometry, geometry.rows, geometry.cols) * tiling.group
+    first = cut.tile_count(range(tiling.group), range(chunk)) * dim
+    alone = geometry.block_rows * chunk + sums / dim * 2 + first
+    if tiling.input_slots == 1 and tiles * len(chunks(cut.in_blocks, chunk)) > 1:
+        alone += inputs
+    if tiling.weight_slots == 1 and visits > 1:
+        alone += weights
+    host = commands * cut.target.host.cycles_per_command
+    return max(host, array, loads, stores) + alone + full * visits * PER_STEP
+
+
+def _pieces(cut: Cut, tiling: Tiling) -> Pieces:
+    dim, geometry, product = cut.dim, cut.geometry(tiling), cut.product
+    flat = cut.flat(geometry)
+    found = Pieces()
+    for rows, times in _sizes(cut.pooled[0], tiling.rows):
+        tall = rows if product.exit.pool is None else geometry.rows
+        for cols, times_across in _sizes(product.width, tiling.cols):
+            count = times * times_across * product.x.batch
+            sums = cut.accumulator_rows(geometry, tall, cols)
+            once, across = (1, sums) if flat else (tall, cols)
+            stored = sums if geometry.pitch == cols else cols
+            many = 1 if geometry.pitch == cols else tall
+            found = Pieces(
+                found.multiplied + count * once * -(-across // dim),
+                found.cycles + count * _array_cycles(across, once, dim),
+                found.stored + count * many * -(-stored // dim),
+                found.stored_rows + count * many * stored,
+                found.biased + count * -(-sums // dim),
+                found.biased_rows + count * sums,
+            )
+    return found
+
+
+def _array_cycles(pixels: int, times: int, dim: int) -> float:
+    """Of one tile of weights over `times` runs of pixels: the first piece brings the weights."""
+    rest = pixels % dim
+    kept = times * (pixels // dim * dim + (max(rest, KEPT) if rest else 0))
+    first = min(pixels, dim)
+    return kept + dim - max(first, KEPT)
+
+
+def _pixel_cycles(cut: Cut, chunk: int) -> float:
+    """Of the loads of one pixel's chunk of channels, as wide as may be."""
+    image, machine = cut.product.x, cut.target.machine
+    total = 0.0
+    for first in range(0, chunk * cut.dim, machine.max_move_bytes):
+        cols = min(chunk * cut.dim, image.channels, first + machine.max_move_bytes) - first
+        if cols > 0:
+            total += _row_cycles(machine, image.offset + first, image.pixel_stride, cols)
+    return total
+
+
+def _row_cycles(machine: Accelerator, offset: int, stride: int, size: int) -> float:
+    """Of one of many rows that are loaded, on the way from the cache: the mean of all places."""
+    dma, partial = machine.dma, machine.timing.load_partial_request
+    step = gcd(stride, dma.request_bytes)
+    starts = range(offset % step, dma.request_bytes, step)
+    cycles = [
+        _requests(start, size, dma.beat_bytes, dma.request_bytes, partial) for start in starts
+    ]
+    return sum(cycles) / len(cycles)
+
+
+@lru_cache(maxsize=1 << 12)
+def _requests(start: int, size: int, beat: int, largest: int, partial: float) -> float:
+    """Cycles of the aligned requests that bring a row: those that bring most bytes each."""
+    sizes = [beat << i for i in range((largest // beat).bit_length())]
+    cycles = 0.0
+    while size > 0:
+        useful = [min(request - start % request, size) for request in sizes]
+        most = max(useful)
+        request = sizes[useful.index(most)]
+        cycles += request / beat + (partial if request == largest and most < largest else 0.0)
+        start, size = start + most, size - most
+    return cycles
+
+
+def _sizes(total: int, size: int) -> list[tuple[int, int]]:
+    """The pieces of up to `size` that `total` falls into, as (size, how many)."""
+    pieces = [(size, total // size), (total % size, 1)]
+    return [(length, times) for length, times in pieces if length and times]

@@ -1,0 +1,99 @@
+"""The cheapest way to cut a product: a small search under an estimate of its cycles."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from mcc.ir import OpError
+
+from .estimate import estimated
+from .tiling import Cut, Tiling, chunks
+
+
+def search(cut: Cut) -> Tiling:
+    """The cheapest tiling that fits; `OpError` with what is missing where none does."""
+    best: Tiling | None = None
+    for shape in _shapes(cut):
+        for tiling in _chunked(cut, shape):
+            if best is None or tiling.cost < best.cost:
+                best = tiling
+    if best is None:
+        raise OpError(_too_large(cut))
+    return best
+
+
+def _shapes(cut: Cut) -> Iterator[Tiling]:
+    """Heights, widths and groups of output blocks whose sums fit half of the accumulator."""
+    half = cut.target.machine.accumulator.total_rows // 2
+    product = cut.product
+    widths = [product.width]
+    if product.exit.pool is None:
+        widths += [w for w in (256, 128, 64, 32, 16) if w < product.width]
+    for width in widths:
+        for rows in _heights(cut.pooled[0]):
+            shape = Tiling(rows, width, 1, 1, weights_outer=False)
+            geometry = cut.geometry(shape)
+            sums = cut.accumulator_rows(geometry, geometry.rows, geometry.cols)
+            most = min(half // sums, cut.out_blocks)
+            for group in sorted({most, *(g for g in (1, 2, 4, 8, 16) if g < most)} - {0}):
+                yield replace(shape, group=group)
+            if sums > half or (width != product.width and sums * 4 < half):
+                break
+
+
+def _chunked(cut: Cut, shape: Tiling) -> Iterator[Tiling]:
+    """A shape with as many input blocks at a time as fit, in both orders."""
+    tried = (32, 16, 8, 4, 2, 1, shape.group)
+    sizes = sorted({cut.in_blocks, *(blocks for blocks in tried if blocks < cut.in_blocks)})
+    for chunk in reversed(sizes):
+        found = [
+            placed
+            for outer in (False, True)
+            if (placed := _placed(cut, replace(shape, chunk=chunk, weights_outer=outer)))
+        ]
+        yield from found
+        # Smaller pieces only pay where larger ones cannot be loaded ahead, or are not all needed.
+        if cut.product.groups == 1 and any(
+            tiling.input_slots > 1 and tiling.weight_slots > 1 for tiling in found
+        ):
+            return
+
+
+def _heights(rows: int) -> list[int]:
+    """Tile heights to try: the even splits of an image."""
+    return sorted({-(-rows // parts) for parts in range(1, rows + 1)})
+
+
+def _placed(cut: Cut, tiling: Tiling) -> Tiling | None:
+    """The tiling with its slots in the scratchpad and its cost; None where it does not fit."""
+    machine = cut.target.machine
+    pieces = cut.tile_total(tiling) * len(chunks(cut.in_blocks, tiling.chunk))
+    input_rows = cut.input_rows(tiling)
+    weight_rows = max(1, cut.most_tiles(tiling) * cut.dim)
+    best: Tiling | None = None
+    for split in range(1, machine.scratchpad.banks):
+        placed = replace(tiling, weights_row=split * machine.scratchpad.rows)
+        inputs, _, weights, _ = cut.regions(placed)
+        if inputs.stop < input_rows or weights.stop - weights.first < weight_rows:
+            continue
+        placed = replace(
+            placed,
+            input_slots=inputs.count(input_rows, pieces),
+            weight_slots=weights.count(weight_rows, sum(map(len, cut.needed(tiling)))),
+        )
+        placed = replace(placed, cost=estimated(cut, placed))
+        if best is None or placed.cost < best.cost:
+            best = placed
+    return best
+
+
+def _too_large(cut: Cut) -> str:
+    machine = cut.target.machine
+    least = Tiling(1, min(16, cut.product.width), 1, 1, weights_outer=False)
+    geometry = cut.geometry(least)
+    sums = cut.accumulator_rows(geometry, geometry.rows, geometry.cols)
+    return (
+        f"one tile of the input needs {geometry.block_rows} scratchpad rows and its sums {sums} "
+        f"accumulator rows; there are "
+        f"{machine.scratchpad.total_rows} (shared with the weights) and "
+        f"{machine.accumulator.total_rows // 2} (half, the other half is being stored)"
+    )
