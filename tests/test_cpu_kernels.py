@@ -488,6 +488,16 @@ def test_large_kernels_run_in_parallel() -> None:
     cases.add(
         "matmul", Matmul, floats(rng, 65, 300), constants=[floats(rng, 300, 130)], tolerance=1e-4
     )
+    # Weights beyond the second-level cache: several passes, and rows of seven taken together.
+    deep = floats(rng, 30, 4000)
+    sides = [floats(rng, 4000, 100), floats(rng, 100)]
+    cases.add("passes", bind(Matmul, lo=-40.0), deep, constants=sides, tolerance=1e-4)
+    image, weights = floats(rng, 2, 300, 7, 7), floats(rng, 100, 300, 3, 3)
+    rows = bind(Conv, pads=(1, 1, 1, 1), hi=30.0, layout="nhwc")
+    cases.add("rows", rows, in_layout(image, "nhwc"), constants=[weights], tolerance=1e-4)
+    narrow = bind(Conv, layout="nhwc", groups=2)
+    grouped = [floats(rng, 300, 150, 1, 3)]
+    cases.add("grouped", narrow, in_layout(image, "nhwc"), constants=grouped, tolerance=1e-4)
     cases.add("softmax", bind(Softmax, axis=1), floats(rng, 500, 100), tolerance=1e-5)
     pads = (0, 0, 1, 1, 0, 0, 1, 1)
     cases.add("pad", bind(Pad, pads=pads), floats(rng, 2, 30, 60, 61))

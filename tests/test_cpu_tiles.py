@@ -80,7 +80,7 @@ def add_convolution(cases: Cases, case: dict[str, Any]) -> None:
     sides: list[Array] = [small(rng, outputs, dtype="i2").astype("i4")] * min(case["sides"], 1)
     if case["sides"] > 1:
         sides += [small(rng, *probe.result.tensor.dims), small(rng, outputs).astype("i4")]
-    scale = (rng.random(outputs) * 1e-3 + 1e-5).astype("f4")
+    scale: Array = (rng.random(outputs) * 1e-3 + 1e-5).astype("f4")
 
     @chained
     def make(chain: Chain, x: Value, w: Value, multiplier: Value, *sides: Value) -> Op:

@@ -280,6 +280,11 @@ class Writer:
         call = tirx.call_llvm_intrin("void", name, *nodes)
         self._blocks[-1].append(tirx.Evaluate(call))
 
+    def prefetch(self, buffer: Buffer, index: Index) -> None:
+        """Begin to read into the second-level cache; any address will do."""
+        read, second_level, data = (constant(n, "int32") for n in (0, 2, 1))
+        self.effect("llvm.prefetch", buffer.address(index), read, second_level, data)
+
     def bind(self, value: Expr) -> Expr:
         """Compute once, and hold for every use.
 

@@ -7,14 +7,17 @@ stored. Recipe: register-blocked direct convolution, as in Georganas et al., "An
 High-Performance Deep Learning Convolutions on SIMD Architectures" (2018).
 """
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..machine import Machine
-from ..tail import Node, Point, compute
+from ..registry import contiguous
+from ..tail import Anchor, Node, Point, compute
 from ..tir import Buffer, Expr, Index, Writer, constant, index_sum
 from .loops import PARALLEL_WORK, Loop, collapse, fused_loops, nested_loops, widths
 from .products import Product
@@ -28,17 +31,41 @@ _SMALL_WEIGHTS = 24 * 1024
 """Bytes of weights that may be read again for every tile, from the first-level cache."""
 
 
+_PREFETCHED_WEIGHTS = 128 * 1024
+"""Bytes of weights from which on they will not lie in the second-level cache yet."""
+_CACHED_WEIGHTS = 160 * 1024
+"""Bytes of a block's weights that stay in the second-level cache, beside the next block's and x."""
+_LINE = 64
+"""Bytes of a cache line."""
+
+
 @dataclass(frozen=True)
 class Blocking:
-    """The part of the result computed in registers: `tile` positions by `vectors` vectors."""
+    """The part of the result computed in registers.
+
+    `rows` rows of `tile` positions by `vectors` vectors; several rows only where a tile is a row.
+    """
 
     tile: int
     vectors: int
+    rows: int = 1
+    passes: int = 1
+    """Parts of the reduction; between them sums wait in the result. Of its outermost loop."""
 
 
-def choose_blocking(tile: int, vec: int, product: Product, machine: Machine) -> Blocking:
-    """The blocking with least overhead: loads, unused latency, remainders."""
-    return _cheapest(tile, vec, product, machine)[0]
+def choose_blocking(
+    tile: int, vec: int, product: Product, machine: Machine, rows: int = 1
+) -> Blocking:
+    """The blocking with least overhead: loads, unused latency, remainders.
+
+    Args:
+        tile: Positions in a row.
+        vec: Results at each position.
+        product: One step of the reduction.
+        machine: Has so many registers.
+        rows: Rows that may be taken together.
+    """
+    return _cheapest(tile, vec, product, machine, rows)[0]
 
 
 def contraction_cycles(
@@ -48,24 +75,38 @@ def contraction_cycles(
     return _cheapest(tile, vec, product, machine)[1] * steps / 2
 
 
-def _cheapest(tile: int, vec: int, product: Product, machine: Machine) -> tuple[Blocking, float]:
-    """The best blocking, and its half cycles for one step of the reduction."""
+def _cheapest(
+    tile: int, vec: int, product: Product, machine: Machine, rows: int = 1
+) -> tuple[Blocking, float]:
+    """The best blocking, and its half cycles for one step of the reduction of a row."""
     best, least = Blocking(1, 1), math.inf
     most_vectors = min(8, len(product.vectors(vec)))
     for vectors in range(1, most_vectors + 1):
         # Beside the block: a vector of weights for each column, and two for x and what is computed.
         # One too many, and LLVM keeps the whole block on the stack.
-        most_rows = (machine.registers - vectors - 2) // vectors
-        for size in range(1, min(tile, most_rows) + 1):
+        most = (machine.registers - vectors - 2) // vectors
+        sizes = [(size, 1) for size in range(1, min(tile, most) + 1)]
+        sizes += [(tile, together) for together in range(2, min(rows, most // max(1, tile)) + 1)]
+        for size, together in sizes:
             cost = sum(
-                count * _block_cost(rows, columns)
-                for rows, count in _parts(tile, size)
-                for columns, count_ in _columns(vec, vectors, product)
-                for count in (count * count_,)
+                count * _block_cost(high * across, columns)
+                for high, rows_ in _parts(rows, together)
+                for across, tiles in _parts(tile, size)
+                for columns, blocks in _columns(vec, vectors, product)
+                for count in (rows_ * tiles * blocks,)
             )
             if cost < least:
-                best, least = Blocking(size, vectors), cost
-    return best, least
+                best, least = Blocking(size, vectors, together), cost
+    return best, least / rows
+
+
+def choose_passes(reduce: Sequence[Loop], block_bytes: int) -> int:
+    """In how many parts to reduce, so that a block's weights of one part stay in the cache."""
+    outer, *inner = (loop.extent for loop in reduce)
+    fitting = [n for n in range(1, outer + 1) if outer % n == 0]
+    for extent in inner[:1]:
+        fitting += [outer * n for n in range(2, extent + 1) if extent % n == 0]
+    return next((n for n in fitting if block_bytes <= n * _CACHED_WEIGHTS), fitting[-1])
 
 
 def _parts(extent: int, size: int) -> list[tuple[int, int]]:
@@ -104,9 +145,6 @@ class Contraction:
     """What is written around y."""
 
     def __call__(self, writer: Writer, inputs: tuple[Buffer, ...], out: Buffer) -> None:
-        width = self.blocking.vectors * self.product.lanes
-        whole = self.vec.extent // width
-        rest = self.vec.extent % width
         steps = math.prod(loop.extent for loop in self.reduce)
         results = math.prod(loop.extent for loop in (*self.lead, self.tile, self.vec))
         if not results:
@@ -114,20 +152,57 @@ class Contraction:
         if self.border is not None:
             self.border.write(writer, out)
         parallel = steps * results >= PARALLEL_WORK
-        for first, blocks, columns in (
-            (0, whole, self.product.vectors(width)),
-            (whole, 1, self.product.vectors(rest)),
+        for part in self._parts_of_reduction():
+            for region in self._regions():
+                self._region(writer, inputs, out, region, part, parallel=parallel)
+
+    def _parts_of_reduction(self) -> "Iterator[_Part]":
+        passes = self.blocking.passes
+        if passes == 1:
+            yield _Part(self.reduce, (0, 0, 0), first=True, last=True)
+            return
+        outer, *rest = self.reduce
+        whole = min(passes, outer.extent)
+        loops = [outer.scaled(outer.extent // whole, whole)]
+        left = [Loop(outer.extent // whole, outer.strides), *rest]
+        if passes > whole:
+            # Each step of the outermost loop by itself, and the next loop in parts.
+            first, *rest = rest
+            each = passes // whole
+            loops.append(first.scaled(first.extent // each, each))
+            left = [Loop(first.extent // each, first.strides), *rest]
+        for number, indices in enumerate(
+            itertools.product(*(range(loop.extent) for loop in loops))
         ):
-            if not blocks or not columns:
-                continue
-            size = self.blocking.tile
-            for start, tiles, rows in (
-                (0, self.tile.extent // size, size),
-                (self.tile.extent // size * size, 1, self.tile.extent % size),
-            ):
-                if tiles and rows:
-                    region = _Region(first, blocks, tuple(columns), start, tiles, rows)
-                    self._region(writer, inputs, out, region, parallel=parallel)
+            starts = [
+                sum(i * loop.strides[array] for i, loop in zip(indices, loops, strict=True))
+                for array in (Y, X, W)
+            ]
+            last = number == passes - 1
+            yield _Part(tuple(left), tuple(starts), first=number == 0, last=last)
+
+    def _regions(self) -> Iterator["_Region"]:
+        """All blocks of one shape after the other."""
+        width = self.blocking.vectors * self.product.lanes
+        whole, rest = divmod(self.vec.extent, width)
+        row = self._row
+        for first_row, rows, high in _pieces(row.extent, self.blocking.rows):
+            for first, tiles, across in _pieces(self.tile.extent, self.blocking.tile):
+                for first_block, blocks, valid in ((0, whole, width), (whole, 1, rest)):
+                    if blocks and valid:
+                        yield _Region(
+                            (first_block, blocks),
+                            tuple(self.product.vectors(valid)),
+                            (first, tiles, across),
+                            (first_row, rows, high),
+                        )
+
+    @property
+    def _row(self) -> Loop:
+        """The loop of which a block takes several rows."""
+        if self.blocking.rows > 1:
+            return self.lead[-1]
+        return Loop(1, (0,) * len(self.tile.strides))
 
     def _region(
         self,
@@ -135,53 +210,125 @@ class Contraction:
         inputs: tuple[Buffer, ...],
         out: Buffer,
         region: "_Region",
+        part: "_Part",
         *,
         parallel: bool,
     ) -> None:
         """All blocks of one shape, each a task of the parallel loop."""
         width = self.blocking.vectors * self.product.lanes
-        block = self.vec.scaled(width, region.blocks)
-        block = Loop(block.extent, (*block.strides[:W], self.block_stride, *block.strides[W + 1 :]))
-        tile = self.tile.scaled(region.rows, region.tiles)
+        first_block, blocks = region.blocks
+        first, tiles, across = region.tiles
+        first_row, rows, high = region.rows
+        block = self.vec.scaled(width, blocks).with_stride(W, self.block_stride)
+        tile, row = self.tile.scaled(across, tiles), self._row.scaled(high, rows)
         starts: list[Index] = [
-            region.first_block * b + region.first_row * t
-            for b, t in zip(block.strides, self.tile.strides, strict=True)
+            first_block * b + first * t + first_row * r
+            for b, t, r in zip(block.strides, self.tile.strides, self._row.strides, strict=True)
         ]
         starts[Y] = index_sum((starts[Y], 1), (self.origin, 1))
+        starts[X], starts[W] = (
+            index_sum((starts[array], 1), (part.starts[array], 1)) for array in (X, W)
+        )
         # Whatever needs other weights goes outermost, so that the ones in the cache serve longest.
-        with_w = [loop for loop in self.lead if loop.strides[W]]
-        without_w = [loop for loop in self.lead if not loop.strides[W]]
-        order = [*with_w, block, *without_w, tile]
-        if inputs[1:] and inputs[1].size * self._weight_bytes(inputs) <= _SMALL_WEIGHTS:
+        lead = self.lead[:-1] if self.blocking.rows > 1 else self.lead
+        with_w = [loop for loop in lead if loop.strides[W]]
+        without_w = [*(loop for loop in lead if not loop.strides[W]), row, tile]
+        order = [*with_w, block, *without_w]
+        if inputs[1:] and self._weight_bytes(inputs) <= _SMALL_WEIGHTS:
             # All weights stay in the cache; what is read of x then serves every block.
-            order = [*with_w, *without_w, tile, block]
-        with fused_loops(writer, order, starts, parallel=parallel) as places:
-            sums = self._accumulate(writer, inputs, places, region)
-            self._store(writer, inputs, out, places, region, sums)
+            order = [*with_w, *without_w, block]
+        offsets = [
+            tuple(i * r + j * t for r, t in zip(self._row.strides, self.tile.strides, strict=True))
+            for i in range(high)
+            for j in range(across)
+        ]
+        ahead = self._ahead(inputs, part.reduce, [loop.extent for loop in without_w], blocks)
+        # One more array: where the weights lie that this block fetches for the next.
+        counted = [loop.with_array(0) for loop in order]
+        if ahead is not None:
+            counts = contiguous(tuple(loop.extent for loop in without_w))
+            tail = zip(without_w, counts, strict=True)
+            counted[len(with_w) + 1 :] = [loop.with_array(n * ahead.slice) for loop, n in tail]
+        with fused_loops(writer, counted, [*starts, 0], parallel=parallel) as (*places, slice_):
+            sums = [
+                [writer.scratch(self.product.dtype, lanes) for lanes, _ in region.columns]
+                for _ in offsets
+            ]
+            if part.first:
+                self._clear(writer, sums)
+            else:
+                self._resume(writer, out, places, offsets, sums)
+            steps = self._steps(writer, inputs, (places[X], places[W]), part.reduce, ahead, slice_)
+            self._accumulate(writer, inputs, steps, offsets, region, sums)
+            root = self.root if part.last else Anchor()
+            self._store(writer, inputs, out, places, offsets, region, sums, root)
+
+    def _ahead(
+        self,
+        inputs: tuple[Buffer, ...],
+        reduce: Sequence[Loop],
+        positions: Sequence[int],
+        blocks: int,
+    ) -> "_Ahead | None":
+        """How each block fetches its part of the next block's weights into the cache.
+
+        Only the first tile of positions would wait for cold weights; all of them fetch.
+        """
+        if blocks == 1 or not inputs[1:] or self._weight_bytes(inputs) < _PREFETCHED_WEIGHTS:
+            return None
+        line = _LINE // np.dtype(inputs[1].dtype).itemsize
+        lines = -(-self.block_stride // line) / self.blocking.passes
+        needed = lines / math.prod(positions)
+        *outer, inner = (loop.extent for loop in reduce)
+        steps = math.prod(outer) * inner
+        if needed > steps:
+            return None
+        divisors = [n for n in range(1, inner + 1) if inner % n == 0 and steps // n >= needed]
+        return _Ahead(self.block_stride, divisors[-1], line, steps // divisors[-1] * line)
 
     def _weight_bytes(self, inputs: tuple[Buffer, ...]) -> int:
-        return np.dtype(inputs[1].dtype).itemsize if self.product.has_weights else 0
+        if not self.product.has_weights:
+            return 0
+        return inputs[1].size * np.dtype(inputs[1].dtype).itemsize
+
+    def _clear(self, writer: Writer, sums: Sequence[Sequence[Buffer]]) -> None:
+        product = self.product
+        for row in sums:
+            for buffer in row:
+                writer.store(buffer, 0, constant(product.start, product.dtype, buffer.size))
+
+    def _resume(
+        self,
+        writer: Writer,
+        out: Buffer,
+        places: Sequence[Index],
+        offsets: Sequence[tuple[int, ...]],
+        sums: Sequence[Sequence[Buffer]],
+    ) -> None:
+        """The sums of an earlier part of the reduction, from where the result will be."""
+        stride = self.vec.strides[Y]
+        for row, moved in zip(sums, offsets, strict=True):
+            done = 0
+            for buffer in row:
+                at = index_sum((places[Y], 1), (moved[Y], 1), (done, stride))
+                writer.store(buffer, 0, writer.bind(out.load(at, buffer.size, stride)))
+                done += buffer.size
 
     def _accumulate(
         self,
         writer: Writer,
         inputs: tuple[Buffer, ...],
-        places: Sequence[Index],
+        steps: AbstractContextManager[tuple[Index, Index]],
+        offsets: Sequence[tuple[int, ...]],
         region: "_Region",
-    ) -> list[list[Buffer]]:
+        sums: list[list[Buffer]],
+    ) -> None:
         product = self.product
-        sums = [
-            [writer.scratch(product.dtype, lanes) for lanes, _ in region.columns]
-            for _ in range(region.rows)
-        ]
-        for row in sums:
-            for buffer in row:
-                writer.store(buffer, 0, constant(product.start, product.dtype, buffer.size))
-        with nested_loops(writer, self.reduce, (0, places[X], places[W])) as (_, x_at, w_at):
+        with steps as (x_at, w_at):
             x_at, w_at = writer.bind_index(x_at), writer.bind_index(w_at)
             weights = self._weights(writer, inputs, w_at, region)
-            for number, row in enumerate(sums):
-                place = index_sum((x_at, 1), (number, self.tile.strides[X]))
+            for row, offset in zip(sums, offsets, strict=True):
+                place = index_sum((x_at, 1), (offset[X], 1))
                 done = 0
                 shared: Expr | None = None
                 for column, buffer in enumerate(row):
@@ -196,7 +343,36 @@ class Contraction:
                     w = weights[column] if weights else None
                     writer.store(buffer, 0, product.combine(writer, writer.bind(old), x, w))
                     done += lanes
-        return sums
+
+    @contextmanager
+    def _steps(
+        self,
+        writer: Writer,
+        inputs: tuple[Buffer, ...],
+        starts: tuple[Index, Index],
+        reduce: tuple[Loop, ...],
+        ahead: "_Ahead | None",
+        slice_: Index,
+    ) -> Generator[tuple[Index, Index]]:
+        """The reduction; every few steps it fetches a line of the next block's weights."""
+        x, w = starts
+        if ahead is None:
+            with nested_loops(writer, reduce, (0, x, w)) as (_, x_at, w_at):
+                yield x_at, w_at
+            return
+        *outer, inner = reduce
+        loops = [*outer, inner.scaled(ahead.every, inner.extent // ahead.every)]
+        numbers = contiguous(tuple(loop.extent for loop in loops))
+        fetching = [
+            loop.with_array(number * ahead.line)
+            for loop, number in zip(loops, numbers, strict=True)
+        ]
+        next_ = index_sum((w, 1), (slice_, 1), (ahead.distance, 1))
+        with nested_loops(writer, fetching, (0, x, w, next_)) as (_, x_at, w_at, line_at):
+            writer.prefetch(inputs[1], line_at)
+            few = Loop(ahead.every, inner.strides)
+            with nested_loops(writer, [few], (0, x_at, w_at)) as (_, x_in, w_in):
+                yield x_in, w_in
 
     def _weights(
         self, writer: Writer, inputs: tuple[Buffer, ...], place: Index, region: "_Region"
@@ -219,24 +395,24 @@ class Contraction:
         inputs: tuple[Buffer, ...],
         out: Buffer,
         places: Sequence[Index],
+        offsets: Sequence[tuple[int, ...]],
         region: "_Region",
         sums: list[list[Buffer]],
+        root: Node,
     ) -> None:
         operands = inputs[2:] if self.product.has_weights else inputs[1:]
-        for number, row in enumerate(sums):
+        for row, moved in zip(sums, offsets, strict=True):
             done = 0
             for (lanes, valid), buffer in zip(region.columns, row, strict=True):
                 offset = 0
                 for size in widths(valid, lanes):
                     at = [
-                        index_sum((place, 1), (number, t), (done + offset, v))
-                        for place, t, v in zip(
-                            places, self.tile.strides, self.vec.strides, strict=True
-                        )
+                        index_sum((place, 1), (step, 1), (done + offset, v))
+                        for place, step, v in zip(places, moved, self.vec.strides, strict=True)
                     ]
                     point = Point(tuple(at[W + 1 :]), self.vec.strides[W + 1 :], size)
                     raw = writer.bind(buffer.load(offset, size))
-                    value = writer.bind(compute(self.root, writer, operands, point, raw))
+                    value = writer.bind(compute(root, writer, operands, point, raw))
                     writer.store(out, at[Y], value, self.vec.strides[Y])
                     offset += size
                 done += valid
@@ -244,14 +420,48 @@ class Contraction:
 
 @dataclass(frozen=True)
 class _Region:
-    """Blocks of one shape: vectors (lanes, how many count) by rows."""
+    """Blocks of one shape; positions and blocks as (first, how many, size of each)."""
 
-    first_block: int
-    blocks: int
+    blocks: tuple[int, int]
     columns: tuple[tuple[int, int], ...]
-    first_row: int
-    tiles: int
-    rows: int
+    """Vectors of a block: lanes, and how many of them count."""
+    tiles: tuple[int, int, int]
+    rows: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of the reduction: its loops, and where it begins in each array."""
+
+    reduce: tuple[Loop, ...]
+    starts: tuple[int, ...]
+    first: bool
+    last: bool
+
+
+@dataclass(frozen=True)
+class _Ahead:
+    """How weights are fetched before they are needed; numbers of elements."""
+
+    distance: int
+    """From weights in use to those of the next block."""
+    every: int
+    """Steps of the reduction for each line."""
+    line: int
+    slice: int
+    """What one tile of positions fetches."""
+
+
+def _pieces(extent: int, size: int) -> list[tuple[int, int, int]]:
+    """An extent as (first, count, size): as many of `size` as fit, and what is left."""
+    whole = extent // size
+    pieces = [(0, whole, size), (whole * size, 1, extent - whole * size)]
+    return [piece for piece in pieces if piece[1] and piece[2]]
+
+
+def rows_together(lead: Sequence[Loop]) -> int:
+    """How many rows a block may take, given the loops around a tile."""
+    return lead[-1].extent if lead and not lead[-1].strides[W] else 1
 
 
 def merged_positions(lead: Sequence[Loop], tile: Loop) -> tuple[list[Loop], Loop]:

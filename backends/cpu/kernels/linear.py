@@ -1,6 +1,7 @@
 """Convolution and matrix multiplication, float and integer, as contractions."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,7 +13,14 @@ from ..registry import Strides, contiguous, lower
 from ..storage import Slot, stored
 from ..tail import Node, Tail, apply
 from ..tir import Expr, Writer
-from .contract import Contraction, choose_blocking, merged_positions
+from .contract import (
+    Blocking,
+    Contraction,
+    choose_blocking,
+    choose_passes,
+    merged_positions,
+    rows_together,
+)
 from .elementwise import strided_copy
 from .loops import Loop, collapse
 from .matrices import Matrices, lead_strides
@@ -60,7 +68,7 @@ def conv(op: Conv, planner: Planner, tail: Tail) -> None:
         _add_correction(planner, tail, correction(product, rows), along)
     # The weights' stride is known once they are packed; it only matters that it is not 0.
     lead, tile = view.positions(op.groups, per_group, outputs, tail.operands)
-    blocking = choose_blocking(tile.extent, outputs, product, machine)
+    blocking = choose_blocking(tile.extent, outputs, product, machine, rows_together(lead))
     width = blocking.vectors * product.lanes
     count = math.prod(kernel)
     if weights is not None:
@@ -76,19 +84,32 @@ def conv(op: Conv, planner: Planner, tail: Tail) -> None:
     tap = deep * (depth // product.step)
     w_strides = tuple(stride * tap for stride in contiguous(kernel))
     channels = Loop(depth // product.step, (0, view.channel * product.step, deep))
+    reduce = tuple(collapse([*view.tap_loops(w_strides), channels], 3))
     contraction = Contraction(
         lead=tuple(loop.with_stride(2, group) if loop.strides[2] else loop for loop in lead),
         tile=tile,
         vec=view.channel_loop(outputs, 0, 1, tail.operands),
-        reduce=tuple(collapse([*view.tap_loops(w_strides), channels], 3)),
+        reduce=reduce,
         product=product,
-        blocking=blocking,
+        blocking=in_parts(blocking, tail, product, reduce, block)
+        if w.data is not None
+        else blocking,
         block_stride=block,
         root=tail.root,
         origin=view.origin,
         border=view.border,
     )
     finish_windows(planner, tail, "conv", contraction, view, (view.slot, w))
+
+
+def in_parts(
+    blocking: Blocking, tail: Tail, product: Product, reduce: tuple[Loop, ...], block: int
+) -> Blocking:
+    """The blocking with as many passes as the cache wants, where sums can wait in the result."""
+    dtype = stored(tail.value.tensor.dtype)
+    if dtype != product.dtype or dtype != "float32":
+        return blocking
+    return replace(blocking, passes=choose_passes(reduce, 4 * block))
 
 
 def _pack(
@@ -178,13 +199,16 @@ def matmul(op: Matmul, planner: Planner, tail: Tail) -> None:
         slot = planner.slot(op.w)
         deep, block, unit = columns, width, view.w[-2] * columns
     lead, tile = view.positions(tail.operands, unit)
+    reduce = (Loop(depth // product.step, (0, product.step, deep)),)
     contraction = Contraction(
         lead=tuple(lead),
         tile=tile,
         vec=view.vectors(tail.operands),
-        reduce=(Loop(depth // product.step, (0, product.step, deep)),),
+        reduce=reduce,
         product=product,
-        blocking=blocking,
+        blocking=in_parts(blocking, tail, product, reduce, block)
+        if slot.data is not None
+        else blocking,
         block_stride=block,
         root=tail.root,
     )

@@ -21,6 +21,10 @@ class Loop:
         """A loop over blocks of `factor` steps."""
         return Loop(extent, tuple(stride * factor for stride in self.strides))
 
+    def with_array(self, stride: int) -> "Loop":
+        """The loop with one more array."""
+        return Loop(self.extent, (*self.strides, stride))
+
     def with_stride(self, array: int, stride: int) -> "Loop":
         """The loop with another stride in one of the arrays."""
         return Loop(self.extent, (*self.strides[:array], stride, *self.strides[array + 1 :]))
