@@ -15,7 +15,6 @@ from mcc.runtime import Target, isa
 
 from . import tiles
 from .machines import target_named
-from .order import runs
 from .structure import For, Kernel
 
 Fields = Mapping[str, object]
@@ -97,9 +96,9 @@ class Configure(Pass, name="accel-configure"):
         target = target_named(self.target)
         rewriter = Rewriter(module)
         state: dict[Register, Fields | None] = {}
-        # Registers keep their values from one kernel to the next that runs.
+        # Registers keep their values from one kernel to the next.
         configurator = _Configurator(target, rewriter)
-        for op in [op for run in runs(module) for op in run]:
+        for op in module.body:
             if isinstance(op, Kernel):
                 configurator.region(op.body, state)
                 report.fired["configure"] += 1

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from mcc.runtime import Target
 
 from . import tiles
 from .layers import Exit, Image
+from .memory_map import Slots
 from .patches import Geometry, Run, stretches
 from .rolling import Node, repeat, tile
 
@@ -17,13 +19,60 @@ LOAD_INPUT, LOAD_WEIGHTS, LOAD_REST = 0, 1, 2
 
 
 @dataclass
-class Memories:
-    """The memories that a kernel uses, by name; constants with their bytes."""
+class Shared:
+    """What the layers of a run share: one machine, its memories in use from one to the next."""
 
     target: Target
     constants: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
+    """The bytes of every constant in DRAM, by the name of its memory."""
     used: set[str] = field(default_factory=set[str])
-    """Of the machine: scratchpad, accumulator, multipliers, tables."""
+    """Memories of the machine: scratchpad, accumulator, multipliers, tables."""
+    stored: set[str] = field(default_factory=set[str])
+    """Memories in DRAM that layers have stored to since the last fence."""
+    busy: tuple[range, ...] = ()
+    """Rows of the scratchpad that the last step of the layer before reads."""
+    scale_row: int = 0
+    table: int = 0
+    """The next row of the multipliers, the next table, for a layer that needs one."""
+
+    @cached_property
+    def sums(self) -> Slots:
+        """The halves of the accumulator: one is filled while the other one is stored."""
+        return Slots((0, self.target.machine.accumulator.total_rows // 2))
+
+    def fences(self, inputs: Sequence[str]) -> bool:
+        """Whether a layer's first load must wait for a fence, which then is put there."""
+        if self.stored.isdisjoint(inputs):
+            return False
+        self.stored.clear()
+        return True
+
+    def take_scales(self, rows: int) -> int:
+        """The first of some rows for a layer's multipliers, others than the last layer's if any."""
+        capacity = self.target.machine.scale_rows
+        first = self.scale_row if self.scale_row + rows <= capacity else 0
+        self.scale_row = first + rows
+        return first
+
+    def take_table(self) -> int:
+        """A table, another one than the last layer's if there are two."""
+        self.table = (self.table + 1) % self.target.machine.tables
+        return self.table
+
+
+@dataclass
+class Memories:
+    """The memories that one layer uses, by name."""
+
+    shared: Shared
+    layer: str
+    inputs: Sequence[str]
+    """In DRAM, one for each operand."""
+    output: str
+
+    @property
+    def target(self) -> Target:
+        return self.shared.target
 
     @property
     def dim(self) -> int:
@@ -34,11 +83,17 @@ class Memories:
         """Elements of the widest int8 move."""
         return self.target.machine.max_move_bytes
 
+    def constant(self, name: str, content: np.ndarray | None = None) -> str:
+        """The memory of a constant of this layer; its content when it is new."""
+        full = f"{self.layer}.{name}"
+        if content is not None:
+            self.shared.constants[full] = content
+        return full
+
     def name_of(self, image: Image) -> str:
         if image.operand >= 0:
-            return f"x{image.operand}"
-        self.constants["ones"] = np.ones(image.width * image.channels, np.int8)
-        return "ones"
+            return self.inputs[image.operand]
+        return self.constant("ones", np.ones(image.width * image.channels, np.int8))
 
 
 def load_runs(
@@ -90,8 +145,7 @@ def fill(
     addresses: dict[str, int] = {}
     state = LOAD_INPUT
     if pad and not memories.target.has("zero_point"):
-        memories.constants["pads"] = np.full(memories.wide, pad, np.int8)
-        buffers["dram"] = "pads"
+        buffers["dram"] = memories.constant("pads", np.full(memories.wide, pad, np.int8))
         addresses["offset"] = 0
         state = LOAD_REST
     nodes: list[Node] = []
@@ -122,61 +176,72 @@ class Leaving:
     memories: Memories
     exit: Exit
     channels: int
-    _batch: int = -1
+    _batch: int = 0
 
     def __post_init__(self) -> None:
         memories, dim = self.memories, self.memories.dim
+        self._blocks = -(-self.channels // dim)
+        self._first_row = self._table = 0
         if self.exit.multiplier.ndim:
-            blocks = -(-self.channels // dim)
-            scales = np.zeros(blocks * dim, np.float32)
+            scales = np.zeros(self._blocks * dim, np.float32)
             scales[: self.channels] = self.exit.multiplier
-            memories.constants["scales"] = scales
-            memories.used.add("multipliers")
+            memories.constant("scales", scales)
+            memories.shared.used.add("multipliers")
+            self._first_row = memories.shared.take_scales(min(self._blocks, self._capacity))
         if self.exit.table is not None:
-            memories.constants["table"] = by_bits(self.exit.table)
-            memories.used.add("tables")
+            memories.constant("table", by_bits(self.exit.table))
+            memories.shared.used.add("tables")
+            self._table = memories.shared.take_table()
+
+    @property
+    def _capacity(self) -> int:
+        """Blocks of channels whose multipliers fit the machine's table."""
+        return self.memories.target.machine.scale_rows
 
     def tables(self) -> list[Node]:
-        """Loads of what all move-outs of the layer need."""
-        if self.exit.table is None:
-            return []
-        return [tile(tiles.LoadTable, {"tables": "tables", "dram": "table"}, {}, table=0)]
+        """Loads of what the layer's first move-outs need."""
+        nodes: list[Node] = []
+        if self.exit.table is not None:
+            dram = self.memories.constant("table")
+            buffers = {"tables": "tables", "dram": dram}
+            nodes.append(tile(tiles.LoadTable, buffers, {}, table=self._table))
+        if self.exit.multiplier.ndim:
+            nodes.append(self._load_scales())
+        return nodes
 
     def scales(self, block: int) -> list[Node]:
         """Loads of the multipliers of a block of channels, unless the table has them."""
-        if not self.exit.multiplier.ndim:
+        if not self.exit.multiplier.ndim or block // self._capacity == self._batch:
             return []
-        capacity = self.memories.target.machine.scale_rows
-        batch = block // capacity
-        if batch == self._batch:
-            return []
-        self._batch = batch
-        dim = self.memories.dim
-        count = min(len(self.memories.constants["scales"]) - batch * capacity * dim, capacity * dim)
-        return [
-            tile(
-                tiles.LoadScales,
-                {"scales": "multipliers", "dram": "scales"},
-                {"row": 0, "offset": 4 * batch * capacity * dim},
-                count=count,
-            )
-        ]
+        self._batch = block // self._capacity
+        return [self._load_scales()]
+
+    def _load_scales(self) -> Node:
+        first = self._batch * self._capacity
+        count = min(self._blocks - first, self._capacity)
+        return tile(
+            tiles.LoadScales,
+            {"scales": "multipliers", "dram": self.memories.constant("scales")},
+            {"row": self._first_row, "offset": 4 * first * self.memories.dim},
+            count=count * self.memories.dim,
+        )
 
     def out(
         self, row: int, offset: int, rows: int, cols: int, stride: int, block: int, **pool: object
     ) -> Node:
         """One move-out of a block of channels from accumulator row `row` to byte `offset`."""
         exit = self.exit
-        buffers = {"dram": "y", "local": "accumulator"}
+        buffers = {"dram": self.memories.output, "local": "accumulator"}
         addresses = {"offset": offset, "row": row}
         fixed: dict[str, object] = {}
         if exit.multiplier.ndim:
             buffers["scales"] = "multipliers"
-            addresses["scales_row"] = block % self.memories.target.machine.scale_rows
+            addresses["scales_row"] = self._first_row + block % self._capacity
         else:
             fixed["scale"] = float(exit.multiplier)
         if exit.table is not None:
             buffers["tables"] = "tables"
+            fixed["table"] = self._table
         if self.memories.target.has("zero_point"):
             fixed |= {"zero": exit.zero, "lo": exit.lo, "hi": exit.hi}
         else:

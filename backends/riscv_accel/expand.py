@@ -12,7 +12,7 @@ from mcc.runtime import isa
 
 from . import tiles
 from .configure import SetUp
-from .structure import For, Kernel
+from .structure import For, Kernel, Ready
 
 Numbers = npt.NDArray[np.int64]
 
@@ -36,7 +36,7 @@ def width(op: Op) -> int:
     match op:
         case For():
             return op.count * length(op.body)
-        case Yield():
+        case Yield() | Ready():
             return 0
         case tiles.Multiply():
             return 2
@@ -66,7 +66,7 @@ class _Expander:
                 inner = _Loop(op.body.args[0], op.count, pace)
                 self.region(op.body, position, (*loops, inner))
                 position += pace * op.count
-            elif not isinstance(op, Yield):
+            elif width(op):
                 for part in self.pack(op, loops):
                     self._put(part, position, loops)
                     position += 1

@@ -1,6 +1,6 @@
 """From kernels to one program: order, places in DRAM, commands, the module that launches."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +10,18 @@ from mcc.ir import Constant, Module, Op, Progress, Value, Yield
 from mcc.runtime import HostRecord, Launch, LayerRecord, Program, Target, TensorRecord, isa
 
 from .cloning import clone, like_region
-from .expand import expand
-from .order import runs as runs_of
+from .expand import expand, width
 from .reasons import why_on_host
-from .structure import Kernel
+from .structure import For, Kernel, Ready
+
+
+@dataclass(frozen=True)
+class Section:
+    """The ops at a kernel's top level that end with one layer's tensor."""
+
+    kernel: Kernel
+    ops: tuple[Op, ...]
+    ready: Ready
 
 
 @dataclass(frozen=True)
@@ -22,18 +30,18 @@ class Linked:
 
     program: Program
     module: Module
-    kernels: tuple[Kernel, ...]
+    sections: tuple[Section, ...]
+    """One for each layer of the program."""
     activations: Placement
     constant_bytes: int
 
 
 def link(module: Module, target: Target, progress: Progress | None = None) -> Linked:
-    """Lay out DRAM, expand every kernel, and replace each run of kernels by a launch."""
-    runs = runs_of(module)
-    kernels = [op for run in runs for op in run if isinstance(op, Kernel)]
+    """Lay out DRAM, expand every kernel, and replace it by a launch."""
+    kernels = [op for op in module.body if isinstance(op, Kernel)]
+    sections = [section for kernel in kernels for section in _sections(kernel)]
     constants, image_parts, constant_end = _place_constants(kernels)
-    step_of: dict[Op, int] = {kernel: step for step, kernel in enumerate(kernels)}
-    lifetimes = _lifetimes(runs, step_of, set(module.outputs))
+    lifetimes = _lifetimes(kernels, set(module.outputs))
     values = list(lifetimes)
     activations = place([lifetimes[value] for value in values], constant_end)
     places = dict(zip(values, activations.offsets, strict=True))
@@ -41,47 +49,55 @@ def link(module: Module, target: Target, progress: Progress | None = None) -> Li
     for offset, data in image_parts:
         image[offset : offset + data.size] = data
 
-    names = _tensor_names(values)
+    tensors, names = _tensors(kernels, sections, places)
     parts: list[isa.Commands] = []
     layers: list[LayerRecord] = []
-    bounds: dict[int, tuple[int, int]] = {}
+    bounds: dict[Kernel, tuple[int, int]] = {}
     position = 0
-    for number, run in enumerate(runs):
+    for kernel in kernels:
+        if progress is not None:
+            progress("emitting", len(layers), len(sections))
+        offsets = {
+            argument: constants[value] if value in constants else places[value]
+            for value, argument in kernel.places
+        }
+        # The host reads the results after the launch.
+        parts += [expand(kernel, offsets), isa.Fence.pack()]
         start = position
-        for op in run:
-            if not isinstance(op, Kernel):
-                continue
-            if progress is not None:
-                progress("emitting", len(layers), len(kernels))
-            offsets = {
-                argument: constants[value] if value in constants else places[value]
-                for argument, value in zip(op.body.args, (*op.xs, op.result), strict=False)
-            }
-            commands = expand(op, offsets)
+        for section in _sections(kernel):
+            stop = position + sum(width(op) for op in section.ops)
+            ready = section.ready
             layers.append(
-                LayerRecord(names[op.result], op.nodes, position, position + len(commands), op.macs)
+                LayerRecord(names[section.ready], ready.nodes, position, stop, ready.macs)
             )
-            parts.append(commands)
-            position += len(commands)
-        if position > start:
-            # The host reads the results after the launch.
-            parts.append(isa.Fence.pack())
-            position += 1
-        bounds[number] = (start, position)
+            position = stop
+        position = start + sum(map(len, parts[-2:]))
+        bounds[kernel] = start, position
     program = Program(
         commands=isa.concatenate(parts),
         image=image,
-        tensors={names[value]: _record(value, places[value]) for value in values},
+        tensors=tensors,
         layers=tuple(layers),
         host=tuple(
             HostRecord(op.op_name, op.results[0].name, op.nodes, why_on_host(op, target))
-            for run in runs
-            for op in run
-            if not isinstance(op, Kernel | Yield)
+            for op in module.body
+            if not isinstance(op, Kernel | Constant | Yield)
         ),
     )
-    launched = _launching(module, runs, bounds, places)
-    return Linked(program, launched, tuple(kernels), activations, constant_end)
+    launched = _launching(module, bounds, places)
+    return Linked(program, launched, tuple(sections), activations, constant_end)
+
+
+def _sections(kernel: Kernel) -> list[Section]:
+    """A kernel's ops layer by layer; what follows the last tensor belongs to none."""
+    found: list[Section] = []
+    ops: list[Op] = []
+    for op in kernel.body:
+        ops.append(op)
+        if isinstance(op, Ready):
+            found.append(Section(kernel, tuple(ops), op))
+            ops = []
+    return found
 
 
 def _place_constants(
@@ -106,105 +122,102 @@ def _place_constants(
     return offsets, parts, end
 
 
-def _lifetimes(
-    runs: list[list[Op]], step_of: Mapping[Op, int], outputs: set[Value]
-) -> dict[Value, Lifetime]:
-    """When each activation of the kernels must lie in DRAM, in steps of kernels."""
+def _lifetimes(kernels: list[Kernel], outputs: set[Value]) -> dict[Value, Lifetime]:
+    """When each activation of the kernels must lie in DRAM, in ops at their top level."""
     found: dict[Value, Lifetime] = {}
-    for run in runs:
-        steps = [step_of[op] for op in run if op in step_of]
-        if not steps:
-            continue
-        first, last = steps[0], steps[-1]
-        inside = set(run)
-        for op in run:
-            assert isinstance(op, Kernel)
-            for value in op.xs:
-                if isinstance(value.op, Constant):
-                    continue
-                # What the host makes is written when the launch starts.
-                known = found.get(value, Lifetime(value.tensor.nbytes, first, step_of[op]))
-                end = max(step_of[op], known.last)
-                found[value] = Lifetime(known.nbytes, known.first, end)
-            result = op.result
-            leaves = result in outputs or any(user not in inside for user in result.uses)
-            here = step_of[op]
-            found[result] = Lifetime(result.tensor.nbytes, here, last if leaves else here)
+    start = 0
+    for kernel in kernels:
+        touched, stop = _touched(kernel, start)
+        for value, argument in kernel.places:
+            if isinstance(value.op, Constant):
+                continue
+            first, last = touched.get(argument, (start, start))
+            if value.op is not kernel:
+                first = start  # it is written when the launch starts
+            elif value in outputs or value.uses:
+                last = stop  # all that leaves is read after the launch
+            known = found.get(value, Lifetime(value.tensor.nbytes, first, last))
+            found[value] = Lifetime(known.nbytes, min(known.first, first), max(known.last, last))
+        start = stop + 1
     return found
 
 
-def _tensor_names(values: list[Value]) -> dict[Value, str]:
-    """Every value's own name, or a made-up one."""
-    names: dict[Value, str] = {}
-    taken: set[str] = set()
-    for number, value in enumerate(values):
-        name = value.name or f"#{number}"
-        while name in taken:
-            name = f"{name}#{number}"
-        taken.add(name)
-        names[value] = name
-    return names
+def _touched(kernel: Kernel, start: int) -> tuple[dict[Value, tuple[int, int]], int]:
+    """The first and last op, from `start` on, that touches each argument; the number of the end."""
+    found: dict[Value, tuple[int, int]] = {}
+    number = start
+    for op in kernel.body:
+        for value in _operands(op):
+            found[value] = found.get(value, (number, number))[0], number
+        number += 1
+    return found, number
 
 
-def _record(value: Value, offset: int) -> TensorRecord:
-    quant = value.quant
-    return TensorRecord(
-        offset,
-        value.tensor.dims,
-        value.axes,
-        quant.scale if quant else (),
-        quant.zero if quant else (),
-    )
+def _operands(op: Op) -> Iterator[Value]:
+    yield from op.operands
+    if isinstance(op, For):
+        for inner in op.body:
+            yield from _operands(inner)
+
+
+def _tensors(
+    kernels: list[Kernel], sections: list[Section], places: Mapping[Value, int]
+) -> tuple[dict[str, TensorRecord], dict[Ready, str]]:
+    """The record of every tensor under a name of its own, and the names of the layers' tensors."""
+    records: dict[str, TensorRecord] = {}
+    names: dict[Ready, str] = {}
+    held = {memory: places.get(value) for kernel in kernels for value, memory in kernel.places}
+
+    def add(name: str, record: TensorRecord) -> str:
+        while name in records:
+            name = f"{name}#{len(records)}"
+        records[name] = record
+        return name
+
+    for section in sections:
+        ready = section.ready
+        offset = held[ready.memory]
+        assert offset is not None, "a layer makes no constant"
+        record = TensorRecord(offset, ready.shape, ready.axes or None, ready.scale, ready.zero)
+        names[ready] = add(ready.tensor, record)
+    made = {value for kernel in kernels for value in kernel.results}
+    for value, offset in places.items():
+        if value not in made:
+            quant = value.quant
+            notes = (quant.scale, quant.zero) if quant else ((), ())
+            add(value.name, TensorRecord(offset, value.tensor.dims, value.axes, *notes))
+    return records, names
 
 
 def _launching(
-    module: Module,
-    runs: list[list[Op]],
-    bounds: Mapping[int, tuple[int, int]],
-    places: Mapping[Value, int],
+    module: Module, bounds: Mapping[Kernel, tuple[int, int]], places: Mapping[Value, int]
 ) -> Module:
-    """The module with a launch for each run of kernels."""
+    """The module with a launch for each kernel."""
     mapping: dict[Value, Value] = {}
     body = like_region(module.body, mapping)
+    outputs = set(module.outputs)
     for op in module.body:
-        if isinstance(op, Constant) and any(
+        if isinstance(op, Kernel):
+            body.append(_launch(op, bounds[op], places, outputs, mapping))
+        elif not isinstance(op, Constant) or any(
             not isinstance(user, Kernel) for user in op.result.uses
         ):
             body.append(clone(op, mapping))
-    outputs = set(module.outputs)
-    for number, run in enumerate(runs):
-        if not isinstance(run[0], Kernel):
-            for op in run:
-                body.append(clone(op, mapping))
-            continue
-        body.append(_launch(run, bounds[number], places, outputs, mapping))
-    body.append(Yield(tuple(mapping[value] for value in module.outputs)))
     launched = Module(module.name, body, module.output_names)
     launched.meta.update(module.meta)
     return launched
 
 
 def _launch(
-    run: list[Op],
+    kernel: Kernel,
     bounds: tuple[int, int],
     places: Mapping[Value, int],
     outputs: set[Value],
     mapping: dict[Value, Value],
 ) -> Launch:
-    made = {op.results[0] for op in run}
-    needed = dict.fromkeys(
-        value
-        for op in run
-        for value in op.operands
-        if value not in made and not isinstance(value.op, Constant)
-    )
-    inside = set(run)
+    needed = [value for value in kernel.xs if not isinstance(value.op, Constant)]
     # All that leaves goes through the host, also what a later launch reads.
-    leaving = [
-        op.results[0]
-        for op in run
-        if op.results[0] in outputs or any(user not in inside for user in op.results[0].uses)
-    ]
+    leaving = [value for value in kernel.results if value in outputs or value.uses]
     launch = Launch(
         tuple(mapping[value] for value in needed),
         *bounds,
@@ -212,8 +225,7 @@ def _launch(
         tuple(places[value] for value in leaving),
         tuple(value.tensor.dims for value in leaving),
     )
-    nodes = dict.fromkeys(node for op in run for node in op.nodes)
-    launch.named("", tuple(nodes))
+    launch.named("", kernel.nodes)
     for old, new in zip(leaving, launch.results, strict=True):
         mapping[old] = new.like(old)
     return launch

@@ -1,6 +1,7 @@
-"""Stage `tiled`: each layer becomes a kernel, with loops over the machine's memories."""
+"""Stage `tiled`: each run of layers becomes a kernel, with loops over the machine's memories."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,7 +14,6 @@ from mcc.ir import (
     Module,
     OpError,
     Region,
-    Rewriter,
     RewriteReport,
     Space,
     Type,
@@ -25,62 +25,135 @@ from mcc.ops import Conv, Matmul, SumPool
 from mcc.passes import Pass
 from mcc.runtime import Target
 
-from .emitting import Memories
-from .layers import Product, read_layer
+from .cloning import clone, like_region
+from .emitting import Memories, Shared
+from .layers import Move, Product, read_layer
 from .machines import target_named
 from .moves import plan_move
+from .order import runs
 from .products import plan_product
-from .rolling import LoopShape, Node, Shape
-from .structure import For, Kernel, Layer, dram_buffer
+from .rolling import LoopShape, Node, Shape, tile
+from .steps import Step, in_order
+from .structure import For, Kernel, Layer, Ready, dram_buffer
 
 
 class Tile(Pass, name="accel-tile"):
-    """Tiles each layer and writes its loops: accel.layer(x) -> accel.kernel(x, weights…)."""
+    """Tiles each run of layers and writes its loops: accel.layer(x)… -> accel.kernel(x, weights…).
+
+    Ops are put in the order in which they run.
+    """
 
     target: str = "riscv-accel"
 
     def run(self, module: Module, report: RewriteReport) -> Module:
         target = target_named(self.target)
-        rewriter = Rewriter(module)
-        for op in list(module.body):
-            if isinstance(op, Layer):
-                report.fired["tile"] += 1
-                rewriter.replace(op, kernel(op, target).result)
-        return module
+        mapping: dict[Value, Value] = {}
+        body = like_region(module.body, mapping)
+        for op in module.body:
+            if isinstance(op, Constant):
+                body.append(clone(op, mapping))
+        for run in runs(module):
+            layers = [op for op in run if isinstance(op, Layer)]
+            if layers:
+                report.fired["tile"] += len(layers)
+                kernel(layers, target, body, mapping)
+            else:
+                for op in run:
+                    body.append(clone(op, mapping))
+        body.append(Yield(tuple(mapping[value] for value in module.outputs)))
+        tiled = Module(module.name, body, module.output_names)
+        tiled.meta.update(module.meta)
+        return tiled
 
 
-def kernel(layer: Layer, target: Target) -> Kernel:
-    """One layer's kernel, detached; `UserError` where the layer cannot fit the machine."""
-    memories = Memories(target)
-    try:
-        found = read_layer(layer)
-        planned = (
-            plan_product(found, memories)
-            if isinstance(found, Product)
-            else plan_move(found, memories)
-        )
-    except OpError as error:
-        raise UserError(
-            f"the layer does not fit {target.name}: {error.message}",
-            where=", ".join(layer.nodes) or layer.result.name or layer.op_name,
-            remedy="Use a target with larger memories, or a smaller input shape.",
-        ) from None
-    name = layer.result.name or "layer"
-    constants = {
-        key: Constant(Data(array, f"{name}.{key}")).named(f"{name}.{key}").result
-        for key, array in memories.constants.items()
-    }
-    operands = (*layer.xs, *constants.values())
-    names = [*(f"x{i}" for i in range(len(layer.xs))), *constants, "y"]
-    types: list[Type] = [dram_buffer(value.tensor.nbytes) for value in operands]
-    types.append(dram_buffer(layer.result.tensor.nbytes))
-    for memory in sorted(memories.used):
-        names.append(memory)
+def kernel(
+    layers: Sequence[Layer], target: Target, body: Region, mapping: dict[Value, Value]
+) -> Kernel:
+    """Appends a run of layers to `body` as one kernel, whose results enter the mapping.
+
+    Raises:
+        UserError: where a layer cannot fit the machine.
+    """
+    results = [layer.result for layer in layers]
+    sources = list(dict.fromkeys(x for layer in layers for x in layer.xs if x not in set(results)))
+    names = _names([*sources, *results])
+    shared = Shared(target)
+    nodes = in_order(_steps(layers, names, shared), target.machine.dim)
+    constants = [
+        body.append(Constant(Data(array, name)).named(name)).result
+        for name, array in shared.constants.items()
+    ]
+    operands = (*(mapping[value] for value in sources), *constants)
+    keys = [*(names[value] for value in sources), *shared.constants]
+    keys += [names[value] for value in results]
+    types: list[Type] = [dram_buffer(value.tensor.nbytes) for value in (*operands, *results)]
+    for memory in sorted(shared.used):
+        keys.append(memory)
         types.append(memory_type(memory, target))
-    body = Region(types, names)
-    _build(body, planned, dict(zip(names, body.args, strict=True)), ())
-    body.append(Yield(()))
-    return Kernel(operands, layer.result.tensor.dims, body, macs=macs(layer))
+    region = Region(types, keys)
+    origins = {names[layer.result]: layer.nodes for layer in layers}
+    _Writer(dict(zip(keys, region.args, strict=True)), origins).write(region, nodes)
+    region.append(Yield(()))
+    made = Kernel(operands, tuple(value.tensor.dims for value in results), region)
+    for old, new in zip(results, made.results, strict=True):
+        mapping[old] = new.like(old)
+    made.named(results[0].name, tuple(dict.fromkeys(n for layer in layers for n in layer.nodes)))
+    return body.append(made)
+
+
+def _names(values: Sequence[Value]) -> dict[Value, str]:
+    """Every value's own name, or a made-up one; none that a memory of the machine has."""
+    taken = {"scratchpad", "accumulator", "multipliers", "tables"}
+    names: dict[Value, str] = {}
+    for number, value in enumerate(values):
+        name = value.name or f"#{number}"
+        while name in taken:
+            name = f"{name}#{number}"
+        taken.add(name)
+        names[value] = name
+    return names
+
+
+def _steps(layers: Sequence[Layer], names: Mapping[Value, str], shared: Shared) -> Iterator[Step]:
+    """The steps of all layers, each layer's last one saying what is ready then."""
+    for layer in layers:
+        result = layer.result
+        inputs = [names[value] for value in layer.xs]
+        memories = Memories(shared, names[result], inputs, names[result])
+        last: Step | None = None
+        try:
+            found = read_layer(layer)
+            for step in _plan(found, memories):
+                if last is not None:
+                    yield last
+                last = step
+        except OpError as error:
+            raise UserError(
+                f"the layer does not fit {shared.target.name}: {error.message}",
+                where=", ".join(layer.nodes) or result.name or layer.op_name,
+                remedy="Use a target with larger memories, or a smaller input shape.",
+            ) from None
+        assert last is not None, "a layer has a step"
+        shared.stored.add(names[result])
+        quant = result.quant
+        last.ready = tile(
+            Ready,
+            {"memory": names[result]},
+            {},
+            tensor=names[result],
+            shape=result.tensor.dims,
+            macs=macs(layer),
+            axes=result.axes or (),
+            scale=quant.scale if quant else (),
+            zero=quant.zero if quant else (),
+        )
+        yield last
+
+
+def _plan(found: Product | Move, memories: Memories) -> Iterator[Step]:
+    return (
+        plan_product(found, memories) if isinstance(found, Product) else plan_move(found, memories)
+    )
 
 
 def memory_type(name: str, target: Target) -> Buffer:
@@ -110,35 +183,39 @@ def macs(layer: Layer) -> int:
     return total
 
 
-def _build(
-    region: Region, nodes: Sequence[Node], memories: dict[str, Value], at: tuple[Value, ...]
-) -> None:
-    for node in nodes:
-        _append(region, node.shape, iter(node.constants), memories, at)
+@dataclass(frozen=True)
+class _Writer:
+    """Writes nodes as ops."""
 
+    memories: Mapping[str, Value]
+    origins: Mapping[str, tuple[str, ...]]
+    """The ONNX nodes of each tensor."""
 
-def _append(
-    region: Region,
-    shape: Shape,
-    constants: Iterator[int],
-    memories: dict[str, Value],
-    at: tuple[Value, ...],
-) -> None:
-    """One node as ops; `at` are the indices of the loops around it."""
-    if isinstance(shape, LoopShape):
-        body = Region((Index(),))
-        for part in shape.body:
-            _append(body, part, constants, memories, (*at, *body.args))
-        body.append(Yield(()))
-        region.append(For(shape.count, body))
-        return
-    # Only the loops that move one of its addresses concern a tile op.
-    moving = [i for i in range(len(at)) if any(steps[i] for steps in shape.steps)]
-    fields: dict[str, object] = dict(shape.fixed)
-    for operand, memory in shape.buffers:
-        fields[operand] = memories[memory]
-    for name, steps in zip(shape.names, shape.steps, strict=True):
-        fields[name] = (next(constants), *(steps[i] for i in moving))
-    if moving:
-        fields["at"] = tuple(at[i] for i in moving)
-    region.append(shape.make(**fields))
+    def write(self, region: Region, nodes: Sequence[Node]) -> None:
+        for node in nodes:
+            self._append(region, node.shape, iter(node.constants), ())
+
+    def _append(
+        self, region: Region, shape: Shape, constants: Iterator[int], at: tuple[Value, ...]
+    ) -> None:
+        """One node as ops; `at` are the indices of the loops around it."""
+        if isinstance(shape, LoopShape):
+            body = Region((Index(),))
+            for part in shape.body:
+                self._append(body, part, constants, (*at, *body.args))
+            body.append(Yield(()))
+            region.append(For(shape.count, body))
+            return
+        # Only the loops that move one of its addresses concern a tile op.
+        moving = [i for i in range(len(at)) if any(steps[i] for steps in shape.steps)]
+        fields: dict[str, object] = dict(shape.fixed)
+        for operand, memory in shape.buffers:
+            fields[operand] = self.memories[memory]
+        for name, steps in zip(shape.names, shape.steps, strict=True):
+            fields[name] = (next(constants), *(steps[i] for i in moving))
+        if moving:
+            fields["at"] = tuple(at[i] for i in moving)
+        op = shape.make(**fields)
+        if isinstance(op, Ready):
+            op.named("", self.origins[op.tensor])
+        region.append(op)

@@ -1,5 +1,6 @@
 """A maximum pool or a table alone: in and out through the scratchpad, nothing multiplied."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from mcc.ir import OpError
@@ -10,22 +11,29 @@ from .layers import Move, Window
 from .memory_map import Slots
 from .patches import Area, Geometry
 from .rolling import Node, roll, tile
+from .steps import Step
 
 
-def plan_move(move: Move, memories: Memories) -> list[Node]:
-    """The tile ops of a move, rolled; fills `memories` with the constants they load."""
-    memories.used.add("scratchpad")
-    nodes: list[Node] = []
+def plan_move(move: Move, memories: Memories) -> Iterator[Step]:
+    """A move as one step; fills `memories` with the constants it loads."""
+    shared = memories.shared
+    shared.used.add("scratchpad")
+    step = Step(first=True, fenced=shared.fences(memories.inputs))
+    table = 0
     if move.table is not None:
-        memories.constants["table"] = by_bits(move.table)
-        memories.used.add("tables")
-        nodes.append(tile(tiles.LoadTable, {"tables": "tables", "dram": "table"}, {}, table=0))
-    nodes.append(tile(tiles.Fence, {}, {}))
-    nodes += _stream(move, memories) if move.pool is None else _pool(move, move.pool, memories)
-    return roll(nodes)
+        table = shared.take_table()
+        shared.used.add("tables")
+        dram = memories.constant("table", by_bits(move.table))
+        buffers = {"tables": "tables", "dram": dram}
+        step.loads.append(tile(tiles.LoadTable, buffers, {}, table=table))
+    moved = (
+        _stream(move, memories, table) if move.pool is None else _pool(move, move.pool, memories)
+    )
+    step.products += roll(moved)
+    yield step
 
 
-def _stream(move: Move, memories: Memories) -> list[Node]:
+def _stream(move: Move, memories: Memories, table: int) -> list[Node]:
     """Bytes through a table, a wide row after the other."""
     size, wide, dim = move.x.channels, memories.wide, memories.dim
     slots = Slots(range(0, memories.target.machine.scratchpad.total_rows - wide + 1, wide))
@@ -48,15 +56,15 @@ def _stream(move: Move, memories: Memories) -> list[Node]:
                 state=LOAD_INPUT,
             )
         )
-        nodes.append(_out(move, row, offset, rows, cols, wide, ()))
+        nodes.append(_out(memories, row, offset, rows, cols, wide, table=table))
     return nodes
 
 
 def _out(
-    move: Move, row: int, offset: int, rows: int, cols: int, stride: int, pool: tuple[int, ...]
+    memories: Memories, row: int, offset: int, rows: int, cols: int, stride: int, **fixed: object
 ) -> Node:
-    buffers = {"dram": "y", "local": "scratchpad"}
-    if move.table is not None:
+    buffers = {"dram": memories.output, "local": "scratchpad"}
+    if "table" in fixed:
         buffers["tables"] = "tables"
     return tile(
         tiles.MoveOut,
@@ -65,7 +73,7 @@ def _out(
         rows=rows,
         cols=cols,
         stride=stride,
-        pool=pool,
+        **fixed,
     )
 
 
@@ -101,13 +109,13 @@ def _pool(move: Move, pool: Window, memories: Memories) -> list[Node]:
                     pixel = (n * move.height + row) * move.width
                     part.append(
                         _out(
-                            move,
+                            memories,
                             base + i * geometry.block_rows,
                             pixel * x.channels + block * dim,
                             0,
                             min(dim, x.channels - block * dim),
                             x.channels,
-                            (*window, move.width, move.width),
+                            pool=(*window, move.width, move.width),
                         )
                     )
                 nodes += roll(part)

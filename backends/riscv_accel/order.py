@@ -1,10 +1,10 @@
-"""The order in which a program runs: kernels together, the host in between."""
+"""The order in which a program runs: layers together, the host in between."""
 
 import heapq
 
 from mcc.ir import Constant, Module, Op, Yield
 
-from .structure import Kernel
+from .structure import Layer
 
 
 def runs(module: Module) -> list[list[Op]]:
@@ -19,7 +19,7 @@ def runs(module: Module) -> list[list[Op]]:
     ready: dict[bool, list[int]] = {False: [], True: []}
     for number, op in enumerate(ops):
         if not missing[number]:
-            ready[isinstance(op, Kernel)].append(number)  # ascending: a heap already
+            ready[isinstance(op, Layer)].append(number)  # ascending: a heap already
     found: list[list[Op]] = []
     on_accelerator = False
     while ready[False] or ready[True]:
@@ -35,7 +35,7 @@ def runs(module: Module) -> list[list[Op]]:
                     value in op.results for value in dict.fromkeys(user.operands)
                 )
                 if not missing[index[user]]:
-                    heapq.heappush(ready[isinstance(user, Kernel)], index[user])
+                    heapq.heappush(ready[isinstance(user, Layer)], index[user])
         if run:
             found.append(run)
         on_accelerator = not on_accelerator

@@ -149,7 +149,7 @@ def _pad_on_host(ops: list[Op], rewriter: Rewriter, target: Target) -> None:
     padded.results[0].quant = conv.x.quant
     inner = list(pads)
     inner[rank - 1] = inner[-1] = 0
-    fresh = clone(conv, {conv.x: padded.result}, pads=tuple(inner))
+    fresh = clone(conv, {}, x=padded.result, pads=tuple(inner))
     rewriter.replace(conv, fresh.result)
     ops[0] = fresh
 

@@ -1,7 +1,7 @@
 """A convolution or matrix product as a sequence of tile ops."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,30 +13,33 @@ from .layers import Product
 from .mapping import mappings
 from .memory_map import Slots
 from .patches import Area, Geometry, Run
-from .rolling import Node, roll, tile, woven
+from .rolling import Node, roll, tile
 from .search import search
+from .steps import Step
 from .tiling import Cut, OutTile, Tiling, chunks
 from .weights import Tiles, cut, diagonals, pack
 
 
-def plan_product(product: Product, memories: Memories) -> list[Node]:
-    """The tile ops of a product, rolled; fills `memories` with the constants they load."""
+def plan_product(product: Product, memories: Memories) -> Iterator[Step]:
+    """The steps of a product; fills `memories` with the constants they load."""
+    dim, target = memories.dim, memories.target
+    fenced = memories.shared.fences(memories.inputs)
+    leaving = Leaving(memories, product.exit, product.channels)
     if product.w is None:
-        pieces, tiling = cheapest(mappings(product, memories.target), memories)
-        return roll(_Schedule(pieces, tiling, memories).nodes(), LONGEST_STEP)
+        pieces, tiling = cheapest(mappings(product, target), memories)
+        leaving = Leaving(memories, pieces.product.exit, pieces.product.channels)
+        yield from _Schedule(pieces, tiling, leaving).steps(fenced=fenced)
+        return
     # Weights that are activations differ from image to image: one product each.
-    nodes: list[Node] = []
     for image in range(product.x.batch):
         w = product.w.one(image if product.w.batch > 1 else 0)
         one = replace(product, x=product.x.one(image), w=w)
-        blocks = range(-(-product.x.channels // memories.dim))
+        blocks = range(-(-product.x.channels // dim))
         taps = tuple((0, 0, block) for block in blocks)
-        count = -(-product.channels // memories.dim)
-        pieces = Cut(one, Tiles((taps,) * count, ()), memories.target)
-        schedule = _Schedule(pieces, search(pieces), memories)
-        schedule.first_output = image * product.height * product.width
-        nodes += roll(schedule.nodes())
-    return roll(nodes)
+        count = -(-product.channels // dim)
+        pieces = Cut(one, Tiles((taps,) * count, ()), target)
+        schedule = _Schedule(pieces, search(pieces), leaving, image)
+        yield from schedule.steps(fenced=fenced and image == 0)
 
 
 def cheapest(found: Iterable[Product], memories: Memories) -> tuple[Cut, Tiling]:
@@ -49,55 +52,52 @@ def cheapest(found: Iterable[Product], memories: Memories) -> tuple[Cut, Tiling]
 FEW_STEPS = 24
 """Up to which a layer's loads and stores are woven in one by one."""
 
-LONGEST_STEP = 256
-"""Nodes of the longest sequence of steps that becomes a loop's body."""
-
-
-@dataclass
-class _Step:
-    """One tile, group and chunk: its parts, which the schedule weaves together."""
-
-    input_key: tuple[int, int] | None = None
-    weight_key: tuple[int, int] | None = None
-    late: bool = False
-    """Its loads overwrite what the step before it reads."""
-    loads: list[Node] = field(default_factory=list[Node])
-    biases: list[Node] = field(default_factory=list[Node])
-    products: list[Node] = field(default_factory=list[Node])
-    stores: list[Node] = field(default_factory=list[Node])
-
 
 class _Schedule:
     """Walks over tiles, groups of output blocks, chunks of input blocks; loads a step ahead."""
 
-    def __init__(self, cut: Cut, tiling: Tiling, memories: Memories) -> None:
-        self.cut, self.tiling, self.memories = cut, tiling, memories
+    def __init__(self, cut: Cut, tiling: Tiling, leaving: Leaving, image: int = 0) -> None:
+        self.cut, self.tiling, self.leaving = cut, tiling, leaving
+        self.memories = leaving.memories
+        self.image = image
         self.product, self.dim = cut.product, cut.dim
         self.geometry: Geometry = cut.geometry(tiling)
         self.flat = cut.flat(self.geometry)
         self.chunks = chunks(cut.in_blocks, tiling.chunk)
         self.groups = chunks(cut.out_blocks, tiling.group)
         self.needed = cut.needed(tiling)
-        self.first_output = 0
-        self.leaving = Leaving(memories, self.product.exit, self.product.channels)
-        self._place_memories()
         self._constants()
+        self._place_memories()
         self._padded: dict[int, tuple[int, np.ndarray]] = {}
         """By slot: of how many blocks which rows hold padding."""
-        self._fenced = False
         self._nests: dict[object, list[Node]] = {}
-        memories.used |= {"scratchpad", "accumulator"}
+        self.memories.shared.used |= {"scratchpad", "accumulator"}
 
     def _place_memories(self) -> None:
         cut, tiling, geometry = self.cut, self.tiling, self.geometry
         layout = cut.layout(tiling)
         self.inputs = Slots(layout.inputs)
         self.residuals = Slots(layout.residuals)
-        self.weights = Slots(layout.weights)
+        self.weights = Slots(self._weight_slots())
         self.diagonals_row = layout.diagonals
         self.sums_rows = cut.accumulator_rows(geometry, geometry.rows, geometry.cols)
-        half = self.memories.target.machine.accumulator.total_rows // 2
-        self.sums = Slots((0, half))
+        self.sums = self.memories.shared.sums
+
+    def _weight_slots(self) -> tuple[int, ...]:
+        """The first rows of the slots, first those that the layer before does not read any more.
+
+        Best they lie in other banks: what is loaded there does not delay what the array reads.
+        """
+        rows, count = self.cut.weight_rows(self.tiling), self.tiling.weight_slots
+        region, bank = self.cut.regions(self.tiling)[2], self.cut.target.machine.scratchpad.rows
+        busy = self.memories.shared.busy
+
+        def read(start: int) -> tuple[bool, bool]:
+            overlap = any(part.start < start + rows and start < part.stop for part in busy)
+            return overlap, any(start // bank == part.start // bank for part in busy)
+
+        starts = region.slots(rows, max(count, region.apart(rows)))
+        return tuple(sorted(starts, key=read)[:count])
 
     @property
     def _has_residual(self) -> bool:
@@ -117,7 +117,7 @@ class _Schedule:
                     self.pieces[g, c] = (offset, sum(map(len, chosen)))
                     parts.append(packed.reshape(-1))
                     offset += packed.size
-            self.memories.constants["weights"] = np.concatenate(parts)
+            self.memories.constant("weights", np.concatenate(parts))
         bias = np.zeros(self.cut.out_blocks * self.dim, np.int32)
         if self.product.bias is not None:
             bias[: self.product.channels] = self.product.bias
@@ -126,85 +126,89 @@ class _Schedule:
             if not taps:  # no weight but zeros: the bias is all there is
                 self.biased[block] = True
         if any(self.biased):
-            self.memories.constants["bias"] = bias
+            self.memories.constant("bias", bias)
         self.diagonals: list[tuple[int, int]] = []
+        self.diagonal_count = 0
         if self._has_residual and self.product.factors is not None:
             found = diagonals(self.product.factors, self.dim)
             first = 0
             for stack in found:
                 self.diagonals.append((first, len(stack)))
                 first += len(stack)
-            self.memories.constants["factors"] = pack(np.concatenate(found), side).reshape(-1)
+            self.memories.constant("factors", pack(np.concatenate(found), side).reshape(-1))
             self.diagonal_count = first
 
     def _tiles_of(self, block: int, blocks: range) -> np.ndarray:
         taps, stack = self.cut.tiles.taps[block], self.cut.tiles.tiles[block]
         return stack[[i for i, tap in enumerate(taps) if tap[2] in blocks]]
 
-    def nodes(self) -> list[Node]:
-        """Everything in order: the loads of each step before the products of the step before it."""
+    def steps(self, *, fenced: bool) -> Iterator[Step]:
+        """All steps in order; with `fenced` the first load of an activation waits for a fence."""
         out_tiles = list(self.cut.out_tiles(self.tiling))
         pairs = [(t, g) for t in range(len(out_tiles)) for g in range(len(self.groups))]
         if self.tiling.weights_outer:
             pairs.sort(key=lambda pair: pair[1])
         steps = [(t, g, c) for t, g in pairs for c in self.needed[g]]
-        nodes: list[Node] = self.leaving.tables()
-        if self._has_residual:
-            nodes += quads(
-                "factors",
-                self.diagonals_row,
-                0,
-                self.diagonal_count,
-                self.memories,
-                LOAD_WEIGHTS,
-            )
-        # Between a step's products stand the stores of the step before it and the loads of the
-        # next: their queues are short, and one that is full holds up all that follows. One at a
-        # time is best; as many as a queue takes keep the loops of long layers few.
+        # One at a time between the products is best; as many as a queue takes keep the loops of
+        # long layers few.
         together = 1 if len(steps) <= FEW_STEPS else self.memories.target.machine.queues.store
-        current, before = _Step(), _Step()
+        once = [*self.leaving.tables(), *self._diagonal_loads()]
+        before: tuple[int, int, int] | None = None
         for t, g, c in steps:
-            following = self._step(out_tiles[t], t, g, c, current)
-            # The biases go where the step before is being stored from, so they come last.
-            if following.late:
-                nodes += roll(woven(current.products, before.stores, together))
-                nodes += [*following.loads, *following.biases]
-            else:
-                moved = woven(before.stores, following.loads, 1)
-                nodes += roll(woven(current.products, [*moved, *following.biases], together))
-            before, current = current, following
-        last = roll(woven(current.products, before.stores, together))
-        return [*nodes, *last, *current.stores]
+            step = self._step(out_tiles[t], t, g, c, before)
+            step.together = together
+            if before is None:
+                step.first, step.fenced = True, fenced
+                step.loads = [*once, *step.loads]
+            yield step
+            before = t, g, c
 
-    def _step(self, out: OutTile, t: int, g: int, c: int, current: "_Step") -> "_Step":
-        """What step (tile t, group g, chunk c) does, while `current` is under way."""
-        step = _Step(input_key=(t, c), weight_key=(g, c))
-        a, load_input, late = self.inputs.place(step.input_key, current.input_key)
-        b, load_weights, late_too = self.weights.place(step.weight_key, current.weight_key)
-        sums, _, _ = self.sums.place((t, g))
+    def _step(
+        self, out: OutTile, t: int, g: int, c: int, before: tuple[int, int, int] | None
+    ) -> Step:
+        """What step (tile t, group g, chunk c) does, `before` being the one under way."""
+        step = Step()
+        tile_before, group_before, chunk_before = before or (-1, -1, -1)
+        a, load_input, late = self.inputs.place((t, c), (tile_before, chunk_before))
+        b, load_weights, late_too = self.weights.place((g, c), (group_before, chunk_before))
+        sums, _, _ = self.sums.place((self.memories.layer, self.image, t, g))
         step.late = late or late_too
         if load_weights:
             step.loads += self._weight_loads(g, c, b)
+        if self.product.w is not None:
+            step.inputs, step.loads = step.loads, []
         if c == self.needed[g][0]:
             step.biases += self._bias_loads(out, g, sums)
         if load_input:
-            step.loads += self._input_loads(out, c, a)
+            step.inputs += self._input_loads(out, c, a)
         step.products += self._products(out.area, g, c, a, b, sums)
         if c == self.needed[g][-1]:
             if self._has_residual:
                 r, _, _ = self.residuals.place((t, g))
-                step.loads += self._residual_loads(out, g, r)
+                step.inputs += self._residual_loads(out, g, r)
                 step.products += self._residual_products(out.area, g, r, sums)
             step.stores += self._stores(out, g, sums)
+        inputs = range(a, a + self.cut.input_rows(self.tiling))
+        weights = range(b, b + self.cut.weight_rows(self.tiling))
+        diagonals = range(self.diagonals_row, self.diagonals_row + self.diagonal_count * self.dim)
+        self.memories.shared.busy = (inputs, weights, diagonals)
         return step
+
+    def _diagonal_loads(self) -> list[Node]:
+        if not self._has_residual:
+            return []
+        factors = self.memories.constant("factors")
+        first, count = self.diagonals_row, self.diagonal_count
+        return quads(factors, first, 0, count, self.memories, LOAD_WEIGHTS)
 
     def _weight_loads(self, g: int, c: int, base: int) -> list[Node]:
         w = self.product.w
         if w is None:
             offset, count = self.pieces[g, c]
-            return quads("weights", base, offset, count, self.memories, LOAD_WEIGHTS)
+            weights = self.memories.constant("weights")
+            return quads(weights, base, offset, count, self.memories, LOAD_WEIGHTS)
         blocks, group = self.chunks[c], self.groups[g]
-        nodes: list[Node] = self._fence()
+        nodes: list[Node] = []
         side = self.memories.wide // self.dim
         for k, block in enumerate(blocks):
             for n in range(0, len(group), side):
@@ -227,13 +231,6 @@ class _Schedule:
                 )
         return nodes
 
-    def _fence(self) -> list[Node]:
-        """Before the first load of an activation: another layer may have stored it."""
-        if self._fenced:
-            return []
-        self._fenced = True
-        return [tile(tiles.Fence, {}, {})]
-
     def _bias_loads(self, out: OutTile, g: int, sums: int) -> list[Node]:
         rows = self.cut.accumulator_rows(self.geometry, out.area.rows, out.area.cols)
         nodes: list[Node] = []
@@ -244,7 +241,7 @@ class _Schedule:
                 nodes.append(
                     tile(
                         tiles.MoveIn,
-                        {"local": "accumulator", "dram": "bias"},
+                        {"local": "accumulator", "dram": self.memories.constant("bias")},
                         {
                             "row": sums + i * self.sums_rows + done,
                             "offset": 4 * self.dim * block,
@@ -272,7 +269,6 @@ class _Schedule:
             kept[run.row : run.row + run.count] = False
         self._padded[base] = (len(blocks), kept)
         nodes = fill(self.memories, geometry, missing, base, len(blocks), self.product.pad_value)
-        nodes += self._fence()
         loads = load_runs(self.memories, replace(geometry, image=image), runs, base, blocks)
         return nodes + roll(loads)
 
@@ -293,8 +289,7 @@ class _Schedule:
         ]
         if area.cols == self.product.width:
             runs = [Run(0, area.rows * area.cols, first)]
-        nodes = self._fence()
-        return nodes + roll(load_runs(self.memories, geometry, runs, base, group, LOAD_REST))
+        return roll(load_runs(self.memories, geometry, runs, base, group, LOAD_REST))
 
     def _products(self, area: Area, g: int, c: int, a: int, b: int, sums: int) -> list[Node]:
         nodes: list[Node] = []
@@ -418,7 +413,7 @@ class _Schedule:
         rows = [(r, area.cols) for r in range(area.rows)]
         if pitch == area.cols == product.width:
             rows = [(0, area.rows * area.cols)]
-        first = self.first_output + out.image * product.height * product.width
+        first = (self.image + out.image) * product.height * product.width
         nodes: list[Node] = []
         for r, count in rows:
             for done in range(0, count, dim):

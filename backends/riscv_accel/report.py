@@ -5,14 +5,14 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
-from mcc.ir import Op, Region, Value
+from mcc.ir import Op, Value
 from mcc.runtime import Target
 from mcc.runtime.profiling import profile_program
 
 from . import tiles
 from .expand import in_accumulator
 from .linking import Linked
-from .structure import For, Kernel
+from .structure import For
 
 
 def report(linked: Linked, target: Target) -> bytes:
@@ -22,7 +22,7 @@ def report(linked: Linked, target: Target) -> bytes:
     layers = [
         {
             "name": layer.tensor,
-            "kind": kind(kernel),
+            "kind": "product" if layer.macs else "move",
             "nodes": list(layer.nodes),
             "macs": layer.macs,
             "commands": layer.commands,
@@ -32,7 +32,7 @@ def report(linked: Linked, target: Target) -> bytes:
             "bytes_out": layer.bytes_out,
             "bound": layer.bound,
         }
-        for layer, kernel in zip(profile.layers, linked.kernels, strict=True)
+        for layer in profile.layers
     ]
     totals = {
         "macs": profile.macs,
@@ -40,9 +40,8 @@ def report(linked: Linked, target: Target) -> bytes:
         "commands": len(program.commands),
         "cycles": profile.cycles,
         "utilisation": profile.utilisation,
-        "scratchpad_peak": _peak(linked.kernels, on_scratchpad=True) * machine.scratchpad.row_bytes,
-        "accumulator_peak": _peak(linked.kernels, on_scratchpad=False)
-        * machine.accumulator.row_bytes,
+        "scratchpad_peak": _peak(linked, on_scratchpad=True) * machine.scratchpad.row_bytes,
+        "accumulator_peak": _peak(linked, on_scratchpad=False) * machine.accumulator.row_bytes,
         "dram_peak": linked.activations.peak,
         "dram_bound": linked.activations.lower_bound,
     }
@@ -53,19 +52,14 @@ def report(linked: Linked, target: Target) -> bytes:
     return json.dumps({"layers": layers, "host": host, "totals": totals}, indent=1).encode()
 
 
-def kind(kernel: Kernel) -> str:
-    """What a layer mostly is: products, or moves."""
-    return "product" if kernel.macs else "move"
-
-
-def _peak(kernels: Iterable[Kernel], *, on_scratchpad: bool) -> int:
+def _peak(linked: Linked, *, on_scratchpad: bool) -> int:
     """The most rows of one memory that a layer writes."""
-    return max((len(_rows(kernel, on_scratchpad)) for kernel in kernels), default=0)
+    return max((len(_rows(s.ops, on_scratchpad)) for s in linked.sections), default=0)
 
 
-def _rows(kernel: Kernel, on_scratchpad: bool) -> set[int]:
+def _rows(ops: Iterable[Op], on_scratchpad: bool) -> set[int]:
     rows: set[int] = set()
-    for op, counts in _nested(kernel.body, {}):
+    for op, counts in _nested(ops, {}):
         match op:
             case tiles.MoveIn() if in_accumulator(op.local) != on_scratchpad:
                 steps = [
@@ -86,10 +80,10 @@ def _rows(kernel: Kernel, on_scratchpad: bool) -> set[int]:
 
 
 def _nested(
-    region: Region, counts: Mapping[Value, int]
+    ops: Iterable[Op], counts: Mapping[Value, int]
 ) -> Iterator[tuple[Op, Mapping[Value, int]]]:
-    """Every op of a region with the trip counts of the loops around it."""
-    for op in region:
+    """Every op with the trip counts of the loops around it."""
+    for op in ops:
         if isinstance(op, For):
             inner = {**counts, op.body.args[0]: op.count}
             yield from _nested(op.body, inner)

@@ -1,7 +1,7 @@
 """The ops that hold a layer: its tensor ops, then its loops over explicit memories."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -33,25 +33,23 @@ class Layer(Op, name="accel.layer"):
 
 
 class Kernel(Op, name="accel.kernel"):
-    """A layer as loops over tiles. The region's arguments are the machine's memories.
+    """A run of layers as loops over tiles. The region's arguments are the machine's memories.
 
-    First one DRAM buffer of bytes for each operand, then one for the result, then what the layer
-    uses of: scratchpad, accumulator, table of multipliers (f32), tables of bytes.
+    First one DRAM buffer of bytes for each operand, then one for each tensor that is made in DRAM,
+    then what the layers use of: scratchpad, accumulator, table of multipliers (f32), tables of
+    bytes.
     """
 
     xs: tuple[Value, ...]
-    shape: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...]
     body: Region
-    macs: int = 0
 
-    def infer(self) -> Tensor:
-        result = Tensor(DType.I8, self.shape)
-        dram = [v.type for v in self.body.args[: len(self.xs) + 1]]
-        sizes = [*(value.tensor.nbytes for value in self.xs), result.nbytes]
-        wanted = [dram_buffer(size) for size in sizes]
-        if dram != wanted:
-            raise OpError("the DRAM arguments do not have the sizes of operands and result", "xs")
-        return result
+    def infer(self) -> tuple[Tensor, ...]:
+        results = tuple(Tensor(DType.I8, shape) for shape in self.shapes)
+        sizes = [value.tensor.nbytes for value in self.xs] + [made.nbytes for made in results]
+        if [v.type for v in self.body.args[: len(sizes)]] != [dram_buffer(n) for n in sizes]:
+            raise OpError("the DRAM arguments do not have the sizes of operands and results", "xs")
+        return results
 
     @property
     def pure(self) -> bool:
@@ -59,19 +57,54 @@ class Kernel(Op, name="accel.kernel"):
         return True
 
     @property
+    def made(self) -> tuple[Value, ...]:
+        """The arguments that hold the results."""
+        return self.body.args[len(self.xs) : len(self.xs) + len(self.shapes)]
+
+    @property
     def memories(self) -> tuple[Value, ...]:
         """The arguments that are no DRAM."""
-        return self.body.args[len(self.xs) + 1 :]
+        return self.body.args[len(self.xs) + len(self.shapes) :]
 
-    def evaluate(self, xs: tuple[np.ndarray, ...], body: Body) -> np.ndarray:
+    @property
+    def places(self) -> Iterator[tuple[Value, Value]]:
+        """Each operand and result with the DRAM argument that holds it."""
+        return zip((*self.xs, *self.results), self.body.args, strict=False)
+
+    def evaluate(self, xs: tuple[np.ndarray, ...], body: Body) -> tuple[np.ndarray, ...]:
         dram = [np.ascontiguousarray(x).reshape(-1).view(np.int8).copy() for x in xs]
-        result = np.zeros(math.prod(self.shape), np.int8)
+        made = [np.zeros(math.prod(shape), np.int8) for shape in self.shapes]
         local: list[np.ndarray] = []
         for value in self.memories:
             assert isinstance(value.type, Buffer)
             local.append(np.zeros(value.type.shape, value.type.dtype.numpy))
-        body(*dram, result, *local)
-        return result.reshape(self.shape)
+        body(*dram, *made, *local)
+        return tuple(array.reshape(shape) for array, shape in zip(made, self.shapes, strict=True))
+
+
+class Ready(Op, name="accel.ready", reads=(Space.DRAM,)):
+    """From here on a layer's tensor is complete, and can be looked at where it lies.
+
+    It is no command. What comes after it may belong to the next layer, and some of that stands
+    before it: loads, mostly.
+    """
+
+    memory: Value
+    tensor: str
+    shape: tuple[int, ...]
+    macs: int = 0
+    """Multiply-accumulates that the model asks for in this layer."""
+    axes: tuple[int, ...] = ()
+    scale: tuple[float, ...] = ()
+    zero: tuple[int, ...] = ()
+
+    def infer(self) -> tuple[()]:
+        if self.memory.type != dram_buffer(math.prod(self.shape)):
+            raise OpError("the memory does not hold as many bytes", "memory")
+        return ()
+
+    def evaluate(self, memory: np.ndarray) -> None:
+        pass
 
 
 class For(Op, name="accel.for"):

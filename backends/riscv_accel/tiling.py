@@ -182,7 +182,7 @@ class Cut:
         return Layout(
             inputs.slots(self.input_rows(tiling), tiling.input_slots),
             residuals.slots(max(1, self.residual_rows(tiling)), 2),
-            weights.slots(max(1, self.most_tiles(tiling) * self.dim), tiling.weight_slots),
+            weights.slots(self.weight_rows(tiling), tiling.weight_slots),
             diagonals.first,
         )
 
@@ -204,6 +204,10 @@ class Cut:
     def input_rows(self, tiling: Tiling) -> int:
         """Of one slot of inputs."""
         return self.geometry(tiling).block_rows * min(tiling.chunk, self.in_blocks)
+
+    def weight_rows(self, tiling: Tiling) -> int:
+        """Of one slot of weights."""
+        return max(1, self.most_tiles(tiling) * self.dim)
 
     def residual_rows(self, tiling: Tiling) -> int:
         """Of one slot of residuals; there are two."""

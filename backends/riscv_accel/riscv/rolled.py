@@ -5,13 +5,13 @@ every loop around it are found, and every one of its commands is compared with t
 C code issues exactly the stream that the simulator runs.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from mcc.ir import Region, Yield
+from mcc.ir import Op
 from mcc.runtime import isa
 
 from ..expand import width
@@ -33,38 +33,38 @@ class Loop:
 
 @dataclass(frozen=True)
 class Roller:
-    """Prints regions of one kernel.
+    """Prints ops of one kernel.
 
     Args:
-        commands: The kernel's, all loops counted out.
+        commands: Theirs, all loops counted out.
         constant_end: DRAM addresses below are constants, those from here on are activations.
     """
 
     commands: isa.Commands
     constant_end: int
 
-    def lines(self, region: Region) -> list[str]:
-        """The statements of a kernel's region."""
-        lines, end = self._region(region, 0, ())
+    def lines(self, ops: Iterable[Op]) -> list[str]:
+        """The statements of ops at a kernel's top level."""
+        lines, end = self._ops(ops, 0, ())
         if end != len(self.commands):
             raise ValueError(f"the loops stand for {end} commands of {len(self.commands)}")
         return lines
 
-    def _region(self, region: Region, start: int, loops: tuple[Loop, ...]) -> tuple[list[str], int]:
+    def _ops(self, ops: Iterable[Op], start: int, loops: tuple[Loop, ...]) -> tuple[list[str], int]:
         lines: list[str] = []
         position = start
         indent = "  " * (len(loops) + 1)
-        for op in region:
+        for op in ops:
             if isinstance(op, For):
                 pace = sum(width(inner) for inner in op.body)
                 index = f"i{len(loops)}"
-                body, _ = self._region(op.body, position, (*loops, Loop(op.count, pace)))
+                body, _ = self._ops(op.body, position, (*loops, Loop(op.count, pace)))
                 lines.append(
                     f"{indent}for (uint64_t {index} = 0; {index} < {op.count}; {index}++) {{"
                 )
                 lines += [*body, f"{indent}}}"]
                 position += op.count * pace
-            elif not isinstance(op, Yield):
+            else:
                 count = width(op)
                 for offset in range(count):
                     lines.append(indent + self._statement(position + offset, loops))

@@ -1,5 +1,6 @@
 """A linked program as one C header and one C source file: `model_run`, freestanding."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -252,7 +253,7 @@ typedef void (*model_observer)(uint32_t step, const char *name, const void *data
             if self.places[operand] != place:
                 before += self._move(operand, place)
         before.append("ACCEL_FENCE();")
-        for layer, kernel in zip(program.layers, self.linked.kernels, strict=True):
+        for layer, section in zip(program.layers, self.linked.sections, strict=True):
             if not launch.start <= layer.start < launch.stop:
                 continue
             before += flat_lines(program.commands[position : layer.start], end)
@@ -263,9 +264,9 @@ typedef void (*model_observer)(uint32_t step, const char *name, const void *data
                     layer.tensor,
                     None,
                     layer,
-                    (*before, *roller.lines(kernel.body)),
+                    (*before, *roller.lines(section.ops)),
                     f"ARENA_BYTES({record.offset - end})",
-                    kernel.result.tensor.nbytes,
+                    math.prod(section.ready.shape),
                 )
             )
             before, position = [], layer.stop

@@ -1,0 +1,119 @@
+"""The order of a run of layers: what each step loads, multiplies and stores, woven together.
+
+Between a step's products stand the stores of the step before it and the loads of the next: their
+queues are short, and one that is full holds up all that follows. It is the same from one layer to
+the next; only what a layer reads from DRAM must wait until the layer before has stored it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from . import tiles
+from .rolling import Node, roll, tile, woven
+from .spans import meet
+
+LONGEST_STEP = 256
+"""Nodes of the longest sequence of steps that becomes a loop's body."""
+
+
+@dataclass
+class Step:
+    """A part of a layer: what it needs, computes, and stores."""
+
+    loads: list[Node] = field(default_factory=list[Node])
+    """Of weights and tables."""
+    inputs: list[Node] = field(default_factory=list[Node])
+    """Loads of activations."""
+    fenced: bool = False
+    """The inputs may have been stored since the last fence."""
+    late: bool = False
+    """Its loads overwrite what the step before it in its layer reads."""
+    biases: list[Node] = field(default_factory=list[Node])
+    products: list[Node] = field(default_factory=list[Node])
+    stores: list[Node] = field(default_factory=list[Node])
+    together: int = 1
+    """How many loads and stores stand between two products."""
+    first: bool = False
+    """Its memories may be those of the step before, for something else."""
+    ready: Node | None = None
+    """Ends the layer."""
+
+
+def in_order(steps: Iterable[Step], dim: int) -> list[Node]:
+    """The tile ops of all layers, with loops for what repeats."""
+    order = _Order(dim)
+    for step in steps:
+        order.add(step)
+    return order.finish()
+
+
+class _Order:
+    """Takes steps one after the other; of the last one only the loads have been placed."""
+
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
+        self.nodes: list[Node] = []
+        """Of finished layers, then of the one under way."""
+        self.layer: list[Node] = []
+        self.stores: list[Node] = []
+        """Of the step before the last: they stand between the products of the last."""
+        self.last = Step()
+
+    def add(self, step: Step) -> None:
+        """Places the last step's products, and the loads of this one."""
+        ahead, behind = [*step.loads, *step.inputs], list[Node]()
+        if step.late:
+            ahead, behind = behind, ahead
+        elif step.first:
+            ahead, behind = self._apart(step)
+        if step.late or step.fenced or behind:
+            self._multiply(ahead, [])
+            if step.fenced:
+                self._store()
+                self.layer.append(tile(tiles.Fence, {}, {}))
+            # The biases go where the step before is being stored from, so they come last.
+            self.layer += [*behind, *step.biases]
+        else:
+            self._multiply(ahead, step.biases)
+        self.last = step
+
+    def _apart(self, step: Step) -> tuple[list[Node], list[Node]]:
+        """A first step's loads: those that may stand among the last step's products, the others."""
+        last = self.last
+        if meet(step.loads, [*self.stores, *last.stores], self.dim):
+            # The tables are those of the layer before until all of it is stored.
+            self._multiply([], [])
+            self._store()
+            return [], [*step.loads, *step.inputs]
+        ahead, behind = step.loads, step.inputs
+        if meet(ahead, last.products, self.dim):
+            return [], [*ahead, *behind]
+        if step.fenced or meet(behind, last.products, self.dim):
+            return ahead, behind
+        return [*ahead, *behind], []
+
+    def finish(self) -> list[Node]:
+        """Everything, when no step is left."""
+        self._multiply([], [])
+        self._store()
+        self._end_layer()
+        return self.nodes
+
+    def _multiply(self, loads: list[Node], biases: list[Node]) -> None:
+        """The last step's products; among them stores of the step before, loads of the next."""
+        last = self.last
+        side = [*woven(self.stores, loads, 1), *biases]
+        self.layer += roll(woven(last.products, side, last.together))
+        self.stores = last.stores
+        if last.ready is not None:
+            self.stores = [*last.stores, last.ready]
+            self._end_layer()
+        self.last = Step()
+
+    def _store(self) -> None:
+        self.layer += self.stores
+        self.stores = []
+
+    def _end_layer(self) -> None:
+        self.nodes += roll(self.layer, LONGEST_STEP)
+        self.layer = []
