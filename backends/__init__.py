@@ -1,11 +1,13 @@
 """Targets: each backend lowers a module by named stages and emits an artifact's members."""
 
 from .base import Backend, Stage, backend_named, register_ops
+from .ctext import C_TYPES, c_identifiers, comment_text, string_literal
 from .emitters import Emission, Emitter
 from .placement import ALIGNMENT, Lifetime, Placement, aligned, place
 
 __all__ = [
     "ALIGNMENT",
+    "C_TYPES",
     "Backend",
     "Emission",
     "Emitter",
@@ -14,6 +16,9 @@ __all__ = [
     "Stage",
     "aligned",
     "backend_named",
+    "c_identifiers",
+    "comment_text",
     "place",
     "register_ops",
+    "string_literal",
 ]

@@ -112,6 +112,7 @@ LABELS = {
     "dram_peak": "DRAM peak",
     "dram_bound": "DRAM lower bound",
     "memory_peak": "memory peak",
+    "memory_bound": "memory lower bound",
 }
 BYTES = {
     "bytes_in",
@@ -122,6 +123,7 @@ BYTES = {
     "dram_peak",
     "dram_bound",
     "memory_peak",
+    "memory_bound",
     "library_bytes",
 }
 

@@ -1,13 +1,12 @@
-"""Running a compiled CPU library through TVM's runtime; its compiler is never loaded."""
+"""Running a compiled CPU library: plain C functions, called without holding Python's lock."""
 
+import _ctypes  # dlclose, which ctypes itself does not offer
 import ctypes
-import importlib.util
 import math
 import os
 import tempfile
-import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,7 +20,8 @@ from .outcome import Observer, RunOutcome, RunStats, onnx_axes
 from .processor import Processor, check_processor, permit_tiles
 
 _ALIGNMENT = 64
-_REMEDY = "pip install 'mcc-compiler[cpu]'"
+_BUSY = ctypes.c_int32(0)
+"""How many processors all libraries of the process keep busy; their code counts in it."""
 
 
 class _Record(BaseModel):
@@ -37,11 +37,40 @@ class Entry(_Record):
 
 
 class Stored(Entry):
-    """A tensor that `observe` returns, as its result number `result`."""
+    """A tensor that lies in memory at some time, in the slot of that number."""
 
-    result: int
+    slot: int
     axes: tuple[int, ...] | None = None
     """Axis i is axis `axes[i]` of the ONNX tensor."""
+
+
+class Slot(_Record):
+    """A flat array that kernels read or write. The first slots are the inputs."""
+
+    dtype: str
+    """numpy's name."""
+    size: int
+    weight: int | None
+    """Where a constant begins in the library's weights, in bytes."""
+
+
+class Call(_Record):
+    """A kernel's call; arrays are numbers of slots."""
+
+    kernel: str
+    """Its name; calls of equal kernels share one."""
+    value: str
+    """The value that it computes, perhaps with other calls."""
+    nodes: tuple[str, ...]
+    """The ONNX nodes of that value and of what is fused into it."""
+    inputs: tuple[int, ...]
+    output: int
+    replaced: int | None
+    """The input that the kernel finds in the memory of the output, and replaces."""
+    failure: int
+    """The status where the kernel refuses an operand; 0 where it never does."""
+    needed: bool
+    """Whether an inference makes this call, or only observers."""
 
 
 class Fused(_Record):
@@ -51,27 +80,20 @@ class Fused(_Record):
     into: str
 
 
-class Call(_Record):
-    """One of the kernel calls that make up an inference, in order."""
-
-    kernel: str
-    """Its name; calls of equal kernels share one."""
-    value: str
-    """The value that it computes, perhaps with other calls."""
-    nodes: tuple[str, ...]
-    """The ONNX nodes of that value and of what is fused into it."""
-    arrays: tuple[tuple[str, int], ...]
-    """What it reads, then what it writes: element type and number of elements."""
-
-
 class Table(_Record):
     """What a library holds: `library.json` of an artifact."""
 
     inputs: tuple[Entry, ...]
     outputs: tuple[Entry, ...]
+    workspace: int
+    """Bytes that a call needs for what lies between inputs and outputs."""
+    failures: tuple[str, ...]
+    """What the status of a call means, from 1 on."""
+    slots: tuple[Slot, ...]
+    calls: tuple[Call, ...]
+    """In order."""
     values: tuple[Stored, ...]
     fused: tuple[Fused, ...]
-    calls: tuple[Call, ...]
     machine: Processor
 
     @classmethod
@@ -88,7 +110,7 @@ class Table(_Record):
 
 
 class Library:
-    """A compiled module in this process."""
+    """A compiled module in this process. Any number of threads may run it at the same time."""
 
     def __init__(
         self, library: bytes | Path, table: Table | bytes | str, threads: int | None = None
@@ -98,37 +120,34 @@ class Library:
         Args:
             library: The shared library.
             table: What it holds.
-            threads: How many threads kernels may use, in the whole process; all cores by default.
+            threads: How many threads a call may use, its own included; all cores by default.
+                Calls that run at the same time share the cores.
 
         Raises:
-            UserError: If TVM's runtime is missing, or this processor lacks what the code uses.
+            UserError: If this processor lacks what the code uses, or the library is damaged.
         """
         self.table = table if isinstance(table, Table) else Table.from_json(table)
         check_processor(self.table.machine)
         if self.table.machine.uses_tiles:
             permit_tiles()
-        ffi = _runtime()
-        if threads is not None:
-            if threads < 1:
-                raise UserError(f"{threads} threads cannot run anything", remedy="give 1 or more")
-            # TVM's pool is as large as this says when it is made, and can only be used in part
-            # later; by default it takes every second core for a hyper-thread. It is read again at
-            # every parallel loop, which at 1 runs without the pool.
-            os.environ["TVM_NUM_THREADS"] = str(max(threads, len(os.sched_getaffinity(0))))
-            ffi.get_global_func("runtime.config_threadpool")(1, threads)
-            os.environ["TVM_NUM_THREADS"] = str(threads)
-        else:
-            os.environ.setdefault("TVM_NUM_THREADS", str(len(os.sched_getaffinity(0))))
-        self._module = module = _load(ffi, library)
-        self._machine = module["vm_load_executable"]()
-        cpu, pooled = 1, 2
-        self._machine["vm_initialization"](cpu, 0, pooled)
-        self._main: Callable[..., Sequence[Any]] = self._machine["main"]
-        self._observe: Callable[..., Sequence[Any]] = self._machine["observe"]
-        self._places = [_Place(entry) for entry in self.table.inputs]
-        self._arguments = [ffi.from_dlpack(place.flat) for place in self._places]
-        self._outputs = [_Result(entry, number) for number, entry in enumerate(self.table.outputs)]
-        self._lock = threading.Lock()
+        cores = len(os.sched_getaffinity(0))
+        if threads is None:
+            threads = cores
+        if threads < 1:
+            raise UserError(f"{threads} threads cannot run anything", remedy="give 1 or more")
+        self._code = _load(library)
+        try:
+            self._function: Callable[..., int] = self._code.mcc_pool_call
+            new, free = self._code.mcc_pool_new, self._code.mcc_pool_free
+            self._weights = ctypes.addressof(ctypes.c_char.in_dll(self._code, "model_weights"))
+        except (AttributeError, ValueError) as error:
+            raise _damaged(error) from None
+        new.restype = ctypes.c_void_p
+        self._pool = ctypes.c_void_p(new(threads - 1, max(cores, threads), ctypes.byref(_BUSY)))
+        if not self._pool:
+            raise MemoryError("no memory for threads")
+        weakref.finalize(self, _unload, free, self._pool, self._code._handle)
+        self._idle: list[_Frame] = []
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """The outputs for one array for each input, in the order of the table.
@@ -136,42 +155,69 @@ class Library:
         Raises:
             UserError: For wrong inputs: their number, dtypes, shapes, or values an op refuses.
         """
-        return self._call(self._main, inputs, self._outputs)
+        try:
+            frame = self._idle.pop()  # atomic: each call that runs has a frame of its own
+        except IndexError:
+            frame = _Frame(self.table)
+        try:
+            frame.fill(inputs)
+            status = self._function(self._pool, *frame.arguments)
+            if status:
+                raise UserError(self.table.failures[status - 1])
+            return [place.array.copy() for place in frame.outputs]
+        finally:
+            self._idle.append(frame)
 
     def observe(self, inputs: Sequence[Array]) -> dict[str, Array]:
-        """Every value that is ever stored, by name; raises as `run` does."""
-        values = self.table.values
-        found = self._call(self._observe, inputs, [_Result(e, e.result) for e in values])
-        return {entry.name: array for entry, array in zip(values, found, strict=True)}
+        """Every value that is ever stored, by name; raises as `run` does.
 
-    def kernel(self, name: str) -> Callable[..., object]:
-        """A kernel by its name in the table, a function of `array`s; it writes the last one."""
-        kernel: Callable[..., object] = self._module.get_function(name, query_imports=True)
-        return kernel
+        The kernels are called one by one, each result in memory of its own.
+        """
+        table = self.table
+        frame = _Frame(table)
+        frame.fill(inputs)
+        arrays = {number: place.flat for number, place in enumerate(frame.inputs)}
+        for call in table.calls:
+            out = arrays[call.output] = self.array(call.output)
+            if call.replaced is not None:
+                out[...] = arrays[call.inputs[call.replaced]]
+            if self.bind(call, arrays)():
+                raise UserError(table.failures[call.failure - 1])
+        for entry in table.values:
+            if entry.slot not in arrays:
+                arrays[entry.slot] = self._constant(table.slots[entry.slot])
+        return {entry.name: _shaped(arrays[entry.slot], entry).copy() for entry in table.values}
 
-    def array(self, dtype: str, size: int) -> Any:
-        """A flat array of zeros as kernels take it."""
-        return _runtime().from_dlpack(_aligned(np.dtype(dtype), size))
+    def array(self, number: int) -> Array:
+        """Zeros in the size of a slot."""
+        slot = self.table.slots[number]
+        return _aligned(slot.size, np.dtype(slot.dtype))
 
-    def _call(
-        self,
-        function: Callable[..., Sequence[Any]],
-        inputs: Sequence[Array],
-        results: Sequence["_Result"],
-    ) -> list[Array]:
-        if len(inputs) != len(self._places):
-            raise UserError(
-                f"{len(inputs)} inputs were given, the library takes {len(self._places)}"
-            )
-        # The machine's registers and the places of the inputs serve one call at a time.
-        with self._lock:
-            for array, place in zip(inputs, self._places, strict=True):
-                place.fill(array)
-            try:
-                raw = function(*self._arguments)
-            except ValueError as error:
-                raise UserError(str(error).strip().splitlines()[-1]) from None
-            return [result.taken(raw) for result in results]
+    def bind(self, call: Call, arrays: Mapping[int, Array]) -> Callable[[], bool]:
+        """A kernel's call on arrays by number of slot (constants are the library's own).
+
+        It returns whether the kernel refused an operand.
+        """
+        slots = self.table.slots
+        read = [n for i, n in enumerate(call.inputs) if i != call.replaced]
+        pointers: list[ctypes.c_void_p] = []
+        for number in (*read, call.output):
+            weight = slots[number].weight
+            place = arrays[number].ctypes.data if weight is None else self._weights + weight
+            pointers.append(ctypes.c_void_p(place))
+        kernel, failed = self._code[call.kernel], ctypes.c_int32(0)
+
+        def run() -> bool:
+            # Whoever cannot fail takes no notice of the last argument.
+            kernel(*pointers, 0, 1, ctypes.byref(failed))
+            return failed.value != 0
+
+        return run
+
+    def _constant(self, slot: Slot) -> Array:
+        assert slot.weight is not None
+        size = slot.size * np.dtype(slot.dtype).itemsize
+        return np.frombuffer(ctypes.string_at(self._weights + slot.weight, size), slot.dtype)
 
 
 class LibraryRunner:
@@ -201,88 +247,92 @@ class LibraryRunner:
         )
 
 
-@cache
-def _runtime() -> Any:
-    """`tvm_ffi`, with TVM's runtime libraries loaded; `UserError` where TVM is not installed."""
-    # Workers pinned to cores wait for each other whenever something else runs there (milliseconds).
-    os.environ.setdefault("TVM_BIND_THREADS", "0")
-    spec = importlib.util.find_spec("tvm")
-    try:
-        import tvm_ffi
+class _Place:
+    """Where kernels read or write a tensor: flat, aligned, i1 as bytes, never empty."""
 
-        if spec is None or not spec.submodule_search_locations:
-            raise ImportError("no package tvm")
-        folder = Path(next(iter(spec.submodule_search_locations))) / "lib"
-        for name in ("libtvm_runtime.so", "libtvm_runtime_extra.so"):
-            # Global, because compiled libraries look for the runtime's symbols in the process.
-            ctypes.CDLL(str(folder / name), ctypes.RTLD_GLOBAL)
-    except (ImportError, OSError) as error:
-        raise UserError(f"running CPU code needs TVM's runtime ({error})", remedy=_REMEDY) from None
-    return tvm_ffi
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+        dtype = np.dtype(DType(entry.dtype).numpy)
+        self.flat = _aligned(max(1, math.prod(entry.shape)), dtype)
+        self.array = _shaped(self.flat, entry)
+
+    @property
+    def address(self) -> int:
+        return self.flat.ctypes.data
 
 
-def _load(ffi: Any, library: bytes | Path) -> Any:
-    if isinstance(library, Path):
-        return ffi.load_module(str(library.resolve()))
-    handle, path = tempfile.mkstemp(prefix="mcc-", suffix=".so")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(library)
-        return ffi.load_module(path)
-    except (OSError, RuntimeError) as error:
-        raise UserError(
-            f"cannot be loaded: {str(error).strip().splitlines()[-1]}",
-            where="library.so",
-            remedy="compile the model again",
-        ) from None
-    finally:
-        # The loader keeps the pages; nothing is left behind.
-        os.unlink(path)
+class _Frame:
+    """The memory of one call."""
+
+    def __init__(self, table: Table) -> None:
+        self.inputs = [_Place(entry) for entry in table.inputs]
+        self.outputs = [_Place(entry) for entry in table.outputs]
+        self._workspace = _aligned(max(1, table.workspace), np.dtype(np.uint8))
+        self.arguments = (
+            _pointers(self.inputs),
+            _pointers(self.outputs),
+            ctypes.c_void_p(self._workspace.ctypes.data),
+        )
+
+    def fill(self, arrays: Sequence[Array]) -> None:
+        """Copy the user's arrays, which may lie anywhere in memory."""
+        if len(arrays) != len(self.inputs):
+            raise UserError(
+                f"{len(arrays)} inputs were given, the library takes {len(self.inputs)}"
+            )
+        for array, place in zip(arrays, self.inputs, strict=True):
+            held = place.array
+            if array.dtype != held.dtype or array.shape != held.shape:
+                raise UserError(
+                    f"input {place.entry.name!r} is {array.dtype}{list(array.shape)}, "
+                    f"the library takes {held.dtype}{list(held.shape)}"
+                )
+            held[...] = array
 
 
-def _aligned(dtype: "np.dtype[Any]", size: int) -> Array:
-    """Zeros whose pages are there already."""
+def _aligned(size: int, dtype: np.dtype[Any]) -> Array:
+    """Zeros whose pages are there already, from a multiple of 64 bytes on."""
     memory = np.empty(size * dtype.itemsize + _ALIGNMENT, np.uint8)
     memory.fill(0)
     start = -memory.ctypes.data % _ALIGNMENT
     return memory[start : start + size * dtype.itemsize].view(dtype)
 
 
-class _Place:
-    """Where kernels read an input: flat, aligned to 64 bytes, i1 as bytes, never empty."""
-
-    def __init__(self, entry: Entry) -> None:
-        self.entry = entry
-        self.dtype = np.dtype(DType(entry.dtype).numpy)
-        self.shape = entry.shape
-        size = math.prod(entry.shape)
-        held = _aligned(self.dtype, max(1, size))
-        self.flat: Array = held.view(np.uint8) if self.dtype == np.bool_ else held
-        self._array: Array = held[:size].reshape(entry.shape)
-
-    def fill(self, array: Array) -> None:
-        """Copy the user's array, which may lie anywhere in memory."""
-        if array.dtype != self.dtype or array.shape != self.shape:
-            raise UserError(
-                f"input {self.entry.name!r} is {array.dtype}{list(array.shape)}, "
-                f"the library takes {self.dtype}{list(self.shape)}"
-            )
-        self._array[...] = array
+def _shaped(flat: Array, entry: Entry) -> Array:
+    """A slot's elements as the tensor that it holds."""
+    array = flat[: math.prod(entry.shape)]
+    return array.view(DType(entry.dtype).numpy).reshape(entry.shape)
 
 
-class _Result:
-    """How a tensor that the machine returns becomes the caller's own array."""
+def _pointers(places: Sequence[_Place]) -> ctypes.Array[ctypes.c_void_p]:
+    return (ctypes.c_void_p * max(1, len(places)))(*(place.address for place in places))
 
-    def __init__(self, entry: Entry, number: int) -> None:
-        self.number = number
-        self.shape = entry.shape
-        self.size = math.prod(entry.shape)
-        self.is_bool = entry.dtype == DType.I1.value
 
-    def taken(self, results: Sequence[Any]) -> Array:
-        flat: Array = np.from_dlpack(results[self.number])
-        if flat.size != self.size:
-            flat = flat[: self.size]
-        if self.is_bool:
-            flat = flat.view(np.bool_)
-        return flat.reshape(self.shape).copy()
+def _load(library: bytes | Path) -> ctypes.CDLL:
+    try:
+        if isinstance(library, Path):
+            return ctypes.CDLL(str(library.resolve()))
+        handle, path = tempfile.mkstemp(prefix="mcc-", suffix=".so")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(library)
+            return ctypes.CDLL(path)
+        finally:
+            # The loader keeps the pages; nothing is left behind.
+            os.unlink(path)
+    except OSError as error:
+        raise _damaged(error) from None
+
+
+def _unload(free: Any, pool: ctypes.c_void_p, handle: int) -> None:
+    """End a library's threads, and give its memory back."""
+    free(pool)
+    _ctypes.dlclose(handle)
+
+
+def _damaged(error: Exception) -> UserError:
+    return UserError(
+        f"cannot be loaded: {str(error).strip().splitlines()[-1]}",
+        where="library.so",
+        remedy="compile the model again",
+    )

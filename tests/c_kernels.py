@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mcc.backends import C_TYPES
 from mcc.backends.riscv_accel.riscv.calls import HostCode
 from mcc.backends.riscv_accel.riscv.literals import array_literal
 from mcc.backends.riscv_accel.riscv.source import KERNELS, resource
-from mcc.backends.riscv_accel.riscv.values import C_TYPES, root
+from mcc.backends.riscv_accel.riscv.values import root
 from mcc.ir import Array, Constant, Module, Value, Yield, constant_of, evaluate
 
 FLAGS = ("-std=c11", "-O1", "-ffp-contract=off", "-fno-builtin", "-shared", "-fPIC", "-w")

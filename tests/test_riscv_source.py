@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mcc.backends.riscv_accel.riscv.literals import comment_text, float_literal, string_literal
+from mcc.backends import comment_text, string_literal
+from mcc.backends.riscv_accel.riscv.literals import float_literal
 from mcc.backends.riscv_accel.riscv.rolled import statement
 from mcc.backends.riscv_accel.riscv.source import resource
 from mcc.backends.riscv_accel.riscv.toolchain import build_elf, toolchain_for

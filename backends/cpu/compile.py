@@ -1,7 +1,9 @@
 """From a module to artifact members: the library, and the table of what it holds."""
 
 import json
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mcc.ir import Constant, Module, Progress, Tensor, UserError, Value
@@ -11,8 +13,11 @@ from .report import report
 
 if TYPE_CHECKING:
     from .plan import Plan
+    from .source import Source
 
 _REMEDY = "pip install 'mcc-compiler[cpu]'"
+_NAME = "model"
+"""What the symbols of an artifact's library begin with."""
 
 
 def library_members(
@@ -21,66 +26,63 @@ def library_members(
     """`library.so`, `library.json` and `report.json`.
 
     Raises:
-        UserError: For an op or type without a kernel, an unknown processor, no TVM, no linker.
+        UserError: For an op or type without a kernel, an unknown processor, no TVM, no C compiler.
     """
+    from .link import toolchain
+
+    source = lower_module(module, target, _NAME, module.name, progress)
+    from .source import pool_source
+
+    chain = toolchain(native=not target.host.triple, triple=source.machine.triple)
+    with tempfile.TemporaryDirectory(prefix="mcc-cpu-") as name:
+        folder = Path(name)
+        files = write_files(source, folder)
+        (folder / "pool.c").write_text(pool_source())
+        library = chain.library(folder, [*files, "pool.c"])
+    return {
+        "library.so": library,
+        "library.json": json.dumps(_table(module, source), indent=1).encode(),
+        "report.json": report(module, source, library),
+    }
+
+
+def lower_module(
+    module: Module, target: Target, name: str, title: str, progress: Progress | None = None
+) -> "Source":
+    """The kernels of a module, and what calls them; raises as `library_members` does."""
     _require_tvm()
-    from . import kernels
-    from .build import build_library
+    from . import kernels as rules
+    from .codegen import write_kernels
     from .machine import machine_of
     from .plan import plan_module, refuse_unsupported
+    from .program import arrange
+    from .source import Source
 
-    del kernels  # imported for its rules
+    del rules  # imported for what they register
     refuse_unsupported(module)
     machine = machine_of(target)
     plan = plan_module(module, machine)
-    stored = [value for value in module.values() if value.name and _is_stored(value, plan)]
-    observed = list(dict.fromkeys(plan.slots[value] for value in stored))
-    numbers = {slot: number for number, slot in enumerate(observed)}
-    names = _names(module)
-    native = not target.host.triple
-    outputs = [plan.slots[value] for value in module.outputs]
-    library, called = build_library(
-        plan, outputs, observed, machine, native=native, progress=progress
-    )
-    table: dict[str, object] = {
-        "inputs": [_entry(value, names[value]) for value in module.inputs],
-        "outputs": [
-            _entry(value, name)
-            for value, name in zip(module.outputs, module.output_names, strict=True)
-        ],
-        "values": [
-            {
-                **_entry(value, names[value]),
-                "result": numbers[plan.slots[value]],
-                "axes": value.axes,
-            }
-            for value in stored
-        ],
-        "fused": [
-            {"name": value.name, "into": names[into]}
-            for value, into in plan.fused.items()
-            if value.name
-        ],
-        "calls": [
-            {
-                "kernel": kernel,
-                "value": names[origin.value],
-                "nodes": origin.nodes,
-                "arrays": [(slot.dtype, slot.size) for slot in (*call.inputs, call.output)],
-            }
-            for kernel, call, origin in zip(called, plan.calls, plan.origins, strict=True)
-        ],
-        "machine": {
-            "triple": machine.triple,
-            "cpu": machine.cpu,
-            "flags": sorted({*machine.flags, *plan.flags}),
-        },
-    }
-    return {
-        "library.so": library,
-        "library.json": json.dumps(table, indent=1).encode(),
-        "report.json": report(module, len(set(called)), library),
-    }
+    program = arrange(plan, [plan.slots[value] for value in module.outputs])
+    kernels = write_kernels(plan, program.replaced, name, progress)
+    return Source(program, kernels, module, machine, name, title)
+
+
+def write_files(source: "Source", folder: Path) -> list[str]:
+    """Write everything that makes up a model, and name what is to be compiled and linked."""
+    from .codegen import compile_kernels
+    from .link import WEIGHTS_SOURCE
+
+    name = source.name
+    compile_kernels(source.kernels, source.machine, folder / "kernels.o")
+    with (folder / "weights.bin").open("wb") as file:
+        for slot, offset in source.weights.items():
+            assert slot.data is not None
+            file.seek(offset)
+            slot.data.tofile(file)
+    (folder / "weights.s").write_text(WEIGHTS_SOURCE.format(name=name, file="weights.bin"))
+    (folder / f"{name}.h").write_text(source.header())
+    (folder / f"{name}.c").write_text(source.source())
+    return [f"{name}.c", "weights.s", "kernels.o"]
 
 
 def compile_library(module: Module, target: Target, *, progress: Progress | None = None) -> bytes:
@@ -94,6 +96,64 @@ def _require_tvm() -> None:
     except ImportError as error:
         raise UserError(f"the cpu backend needs TVM ({error})", remedy=_REMEDY) from None
     del tvm
+
+
+def _table(module: Module, source: "Source") -> dict[str, object]:
+    """`library.json`: what `mcc.runtime.library.Table` reads."""
+    program, machine = source.program, source.machine
+    plan = program.plan
+    names = _names(module)
+    results = [call.output for call in plan.calls]
+    slots = list(dict.fromkeys([*plan.inputs, *source.weights, *results]))
+    numbers = {slot: number for number, slot in enumerate(slots)}
+    needed = set(program.steps)
+    return {
+        "inputs": [_entry(value, names[value]) for value in module.inputs],
+        "outputs": [
+            _entry(value, name)
+            for value, name in zip(module.outputs, module.output_names, strict=True)
+        ],
+        "workspace": program.workspace,
+        "failures": source.messages,
+        "slots": [
+            {"dtype": slot.dtype, "size": slot.size, "weight": source.weights.get(slot)}
+            for slot in slots
+        ],
+        "calls": [
+            {
+                "kernel": kernel.symbol,
+                "value": names[origin.value],
+                "nodes": origin.nodes,
+                "inputs": [numbers[slot] for slot in call.inputs],
+                "output": numbers[call.output],
+                "replaced": program.replaced.get(number),
+                "failure": source.failures.get(number, 0),
+                "needed": number in needed,
+            }
+            for number, (call, kernel, origin) in enumerate(
+                zip(plan.calls, source.kernels, plan.origins, strict=True)
+            )
+        ],
+        "values": [
+            {
+                **_entry(value, names[value]),
+                "slot": numbers[plan.slots[value]],
+                "axes": value.axes,
+            }
+            for value in module.values()
+            if value.name and _is_stored(value, plan)
+        ],
+        "fused": [
+            {"name": value.name, "into": names[into]}
+            for value, into in plan.fused.items()
+            if value.name
+        ],
+        "machine": {
+            "triple": machine.triple,
+            "cpu": machine.cpu,
+            "flags": sorted({*machine.flags, *plan.flags}),
+        },
+    }
 
 
 def _is_stored(value: Value, plan: "Plan") -> bool:

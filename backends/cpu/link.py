@@ -1,47 +1,88 @@
-"""Linking the compiled objects into a shared library, with whatever linker is there."""
+"""Compiling and linking what is C, with whatever C compiler is there."""
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from mcc.ir import UserError
 
 _REMEDY = (
     "Install a C compiler (`apt install gcc`), or the wheel that brings one: `pip install ziglang`."
 )
+_FLAGS = ("-std=c11", "-O2", "-g0", "-fPIC", "-w")
+
+WEIGHTS_SOURCE = """\
+    .section .rodata
+    .balign 64
+    .globl {name}_weights
+{name}_weights:
+    .incbin "{file}"
+    .byte 0
+    .section .note.GNU-stack,"",%progbits
+"""
+"""Assembler for every architecture: a file's bytes as the constants of a model."""
 
 
-def linker(*, native: bool, triple: str) -> list[str]:
-    """The command to which `-shared -o library objects` is added: `cc`, else the wheel `ziglang`.
+@dataclass(frozen=True)
+class Toolchain:
+    """A C compiler that makes code for one kind of machine."""
+
+    command: tuple[str, ...]
+
+    def library(self, folder: Path, files: Sequence[str]) -> bytes:
+        """The shared library of C, assembler and object files in `folder`."""
+        # Symbols of libm stay open: the process that loads the library has it. The library's own
+        # names are bound inside, whatever else the process has loaded.
+        options = ("-shared", "-Wl,-Bsymbolic", "-Wl,-s", "-pthread")
+        self.run(folder, [*options, *files, "-lm", "-o", "library.so"])
+        return (folder / "library.so").read_bytes()
+
+    def object(self, folder: Path, files: Sequence[str]) -> bytes:
+        """The same files as one object file."""
+        self.run(folder, ["-r", "-nostdlib", *files, "-o", "whole.o"])
+        return (folder / "whole.o").read_bytes()
+
+    def run(self, folder: Path, arguments: Sequence[str]) -> None:
+        """Run the compiler in `folder`.
+
+        Raises:
+            UserError: With the compiler's complaint, where it fails.
+        """
+        done = subprocess.run(
+            [*self.command, *_FLAGS, *arguments],
+            cwd=folder,
+            # The caches of zig's own go where the files go.
+            env={**os.environ, "ZIG_LOCAL_CACHE_DIR": str(folder / "cache")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise UserError(
+                f"linking with {self.command[0]} failed: {done.stderr.strip()[-800:]}",
+                remedy=_REMEDY,
+            )
+
+
+def toolchain(*, native: bool, triple: str) -> Toolchain:
+    """The system's compiler for this machine, else the wheel `ziglang`.
 
     Raises:
         UserError: Where neither is installed.
     """
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if native and compiler is not None:
-        return [compiler]
+        return Toolchain((compiler,))
     if importlib.util.find_spec("ziglang") is not None:
-        command = [sys.executable, "-m", "ziglang", "cc"]
-        return command if native else [*command, "-target", _zig_triple(triple)]
+        command = (sys.executable, "-m", "ziglang", "cc")
+        return Toolchain(command if native else (*command, "-target", _zig_triple(triple)))
     why = "" if native else f" for {triple}"
     raise UserError(f"linking needs a C compiler{why}; none was found", remedy=_REMEDY)
-
-
-def link_with(command: Sequence[str]) -> Callable[..., None]:
-    """A function in the form in which TVM calls a linker."""
-
-    def link(library: str, objects: Sequence[str], **options: object) -> None:
-        # Symbols of libm stay open: the process that loads the library has it.
-        line = [*command, "-shared", "-fPIC", "-o", library, *objects, "-lm"]
-        done = subprocess.run(line, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise UserError(
-                f"linking with {command[0]} failed: {done.stderr.strip()[-800:]}", remedy=_REMEDY
-            )
-
-    return link
 
 
 def _zig_triple(triple: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from mcc.ir import (
 
 from .fuse import absorbed_values
 from .machine import Machine
-from .registry import ELEMENTWISE, LOWERINGS, Strides
+from .registry import ELEMENTWISE, LOWERINGS, Strides, contiguous
 from .storage import STORABLE, Slot, stored
 from .tail import Anchor, Apply, Leaf, Node, Operand, Tail
 from .tir import Buffer, Expr, Writer
@@ -36,6 +37,11 @@ class Call:
     write: Write
     inputs: tuple[Slot, ...]
     output: Slot
+    replaceable: tuple[int, ...] = ()
+    """Inputs in whose memory the output may be written: an element of theirs is read just before
+    the output's element at the same place is stored, and by nobody else."""
+    failure: str = ""
+    """What is wrong with an operand where the kernel refuses it."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ class Planner:
         """Values whose kernel should write a border, for the sake of what reads them."""
         self.bordered: dict[Value, tuple[Halo, Slot]] = {}
         """Those that have been stored with it."""
-        self._constants: dict[tuple[str, bytes], Slot] = {}
+        self._constants: dict[bytes, Slot] = {}
 
     def require(self, *flags: str) -> None:
         """Note that a kernel needs what these flags of /proc/cpuinfo stand for."""
@@ -102,24 +108,56 @@ class Planner:
             flat = flat.view(np.uint8)
         if not flat.size:
             flat = np.zeros(1, flat.dtype)
-        key = (flat.dtype.name, flat.tobytes())
-        if key not in self._constants:
-            self._constants[key] = Slot(flat.dtype.name, flat.size, flat)
-        return self._constants[key]
+        key = blake2b(flat.dtype.name.encode())
+        key.update(flat.view(np.uint8).data)
+        if (digest := key.digest()) not in self._constants:
+            self._constants[digest] = Slot(flat.dtype.name, flat.size, flat)
+        return self._constants[digest]
 
     def call(
-        self, name: str, write: Write, inputs: tuple[Slot, ...], dtype: str, size: int
+        self,
+        name: str,
+        write: Write,
+        inputs: tuple[Slot, ...],
+        dtype: str,
+        size: int,
+        *,
+        replaceable: tuple[int, ...] = (),
+        failure: str = "",
     ) -> Slot:
         """A kernel that makes a new array of `size` elements."""
         output = Slot(dtype, max(1, size))
-        self.plan.calls.append(Call(name, write, inputs, output))
+        self.plan.calls.append(Call(name, write, inputs, output, replaceable, failure))
         return output
 
-    def finish(self, tail: Tail, name: str, write: Write, inputs: tuple[Slot, ...]) -> None:
-        """The kernel that stores a tail's value; it reads `inputs`, then the tail's operands."""
+    def finish(
+        self,
+        tail: Tail,
+        name: str,
+        write: Write,
+        inputs: tuple[Slot, ...],
+        *,
+        in_place: bool = False,
+    ) -> None:
+        """The kernel that stores a tail's value; it reads `inputs`, then the tail's operands.
+
+        `in_place`: it reads operands of the tail only where and when it stores an element.
+        """
         every = (*inputs, *(operand.slot for operand in tail.operands))
         dtype, size = stored(tail.value.tensor.dtype), tail.value.tensor.size
-        self.define(tail.value, self.call(name, write, every, dtype, size))
+        ours = contiguous(tail.shape)
+        moving = [axis for axis, extent in enumerate(tail.shape) if extent > 1]
+        replaceable = tuple(
+            number
+            for number, operand in enumerate(tail.operands, start=len(inputs))
+            if in_place
+            and len(operand.strides) == len(ours)
+            and all(operand.strides[axis] == ours[axis] for axis in moving)
+            and (operand.slot.dtype, operand.slot.size) == (dtype, size)
+            and every.count(operand.slot) == 1
+        )
+        slot = self.call(name, write, every, dtype, size, replaceable=replaceable)
+        self.define(tail.value, slot)
 
 
 def plan_module(module: Module, machine: Machine) -> Plan:

@@ -1,12 +1,16 @@
 """What a library computes and holds: the numbers that a compilation prints."""
 
 import json
+from typing import TYPE_CHECKING
 
 from mcc.ir import Constant, Module, Tensor
 from mcc.ops import Conv, Matmul
 
+if TYPE_CHECKING:
+    from .source import Source
 
-def report(module: Module, kernels: int, library: bytes) -> bytes:
+
+def report(module: Module, source: "Source", library: bytes) -> bytes:
     """`report.json`: a row for each convolution and matrix product, and totals."""
     products = [op for op in module.ops() if isinstance(op, Conv | Matmul)]
     layers = [
@@ -22,7 +26,9 @@ def report(module: Module, kernels: int, library: bytes) -> bytes:
     totals = {
         "macs": sum(op.macs for op in products),
         "weight_bytes": sum(type_.nbytes for type_ in weights if isinstance(type_, Tensor)),
-        "kernels": kernels,
+        "kernels": len({kernel.symbol for kernel in source.kernels}),
         "library_bytes": len(library),
+        "memory_peak": source.program.workspace,
+        "memory_bound": source.program.lower_bound,
     }
     return json.dumps({"layers": layers, "host": [], "totals": totals}, indent=1).encode()

@@ -6,7 +6,8 @@ are flat; shapes and strides are arithmetic of the kernels.
 
 import math
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 from tvm import ir as _ir
@@ -228,12 +229,38 @@ class Buffer:
         return Expr(tirx.address_of(element), "handle")
 
 
+@dataclass(frozen=True)
+class Function:
+    """A finished kernel: a C function `(buffers..., task, tasks)` that does its share of the work.
+
+    Whoever calls it for every task of 0 to tasks - 1, in any order or at the same time, has all of
+    it done; one task alone does everything.
+    """
+
+    node: Any
+    reads: int
+    """Buffers before the last, which it writes."""
+    most_tasks: int
+    """More than so many find nothing to do."""
+    may_fail: bool
+    """Whether there is a last parameter, an int32 that becomes 1 where an operand is refused."""
+
+
 class Writer:
-    """Collects the statements of one kernel; loops and branches are context managers."""
+    """Collects the statements of one kernel; loops and branches are context managers.
+
+    Parallel loops are divided among the tasks that share the kernel. All other statements are run
+    by every task, unless they stand in `once`.
+    """
 
     def __init__(self) -> None:
         self._blocks: list[list[Any]] = [[]]
         self._names = 0
+        self._task = Expr(tirx.Var("task", "int32"), "int32")
+        self._tasks = Expr(tirx.Var("tasks", "int32"), "int32")
+        self._failed = Buffer("failed", "int32", 1)
+        self._may_fail = False
+        self._most_tasks = 1
 
     def _fresh(self, stem: str) -> str:
         self._names += 1
@@ -247,17 +274,39 @@ class Writer:
 
     @contextmanager
     def loop(self, extent: int, *, parallel: bool = False) -> Generator[Index]:
-        """Run the body `extent` times; a single iteration needs no loop."""
+        """Run the body `extent` times; a single iteration needs no loop.
+
+        A parallel loop's iterations may run at the same time, and beside all other parallel loops
+        of the kernel.
+        """
         if extent == 1:
-            yield 0
+            with self.once() if parallel else nullcontext():
+                yield 0
             return
+        begin, count = constant(0, "int32"), constant(extent, "int32")
+        if parallel:
+            self._most_tasks = max(self._most_tasks, extent)
+            begin = self._share(extent, self._task)
+            count = self._share(extent, self._task + 1) - begin
         variable = tirx.Var(self._fresh("i"), "int32")
         self._blocks.append([])
         yield Expr(variable, "int32")
-        kind = tirx.ForKind.PARALLEL if parallel else tirx.ForKind.SERIAL
-        zero, end = tirx.const(0, "int32"), tirx.const(extent, "int32")
         body = self._close()
-        self._blocks[-1].append(tirx.For(variable, zero, end, kind, body))
+        kind = tirx.ForKind.SERIAL
+        self._blocks[-1].append(tirx.For(variable, begin.node, count.node, kind, body))
+
+    def _share(self, extent: int, task: Expr) -> Expr:
+        """The first iteration of a task."""
+        done = task.cast("int64") * extent / self._tasks.cast("int64")
+        held = self.bind_index(done.cast("int32"))
+        assert isinstance(held, Expr)
+        return held
+
+    @contextmanager
+    def once(self) -> Generator[None]:
+        """Run the body in one of the tasks only: what it stores is not for the others to read."""
+        with self.branch(self._task.equals(0)):
+            yield
 
     @contextmanager
     def branch(self, condition: Expr) -> Generator[None]:
@@ -308,18 +357,32 @@ class Writer:
         return Expr(variable, index.dtype)
 
     def scratch(self, dtype: str, size: int) -> Buffer:
-        """Memory of this scope; below 1 KB on the stack, where LLVM turns it into registers."""
+        """Memory of this scope, on the stack; what is small becomes registers."""
         buffer = Buffer(self._fresh("s"), dtype, size)
         self._blocks[-1].append(tirx.AllocBuffer(buffer.node))
         return buffer
 
-    def check(self, condition: Expr, message: str) -> None:
-        """Let the call fail with `message` unless the condition holds; not in parallel loops."""
-        kind, text = ir.StringImm("ValueError"), ir.StringImm(message)
-        self._blocks[-1].append(tirx.AssertStmt(condition.node, kind, [text]))
+    def refuse(self, condition: Expr) -> None:
+        """Let the call fail where the condition holds; the kernel itself goes on."""
+        self._may_fail = True
+        with self.branch(condition):
+            self.store(self._failed, 0, constant(1, "int32"))
 
-    def function(self, parameters: Sequence[Buffer]) -> object:
-        """The finished kernel."""
+    def function(self, parameters: Sequence[Buffer]) -> Function:
+        """The finished kernel. No two parameters may overlap in memory."""
         body = self._close()
-        made = tirx.PrimFunc([buffer.node for buffer in parameters], body)
-        return made.with_attr("tirx.noalias", True)
+        buffers = [*parameters, *([self._failed] if self._may_fail else [])]
+        pointers = [_pointer(f"p{number}", buffer) for number, buffer in enumerate(buffers)]
+        views = [
+            tirx.DeclBuffer(buffer.node, data=pointer)
+            for buffer, pointer in zip(buffers, pointers, strict=True)
+        ]
+        count = len(parameters)
+        order = [*pointers[:count], self._task.node, self._tasks.node, *pointers[count:]]
+        made = tirx.PrimFunc(order, tirx.SeqStmt([*views, body]))
+        node = made.with_attr("tirx.noalias", True)
+        return Function(node, count - 1, self._most_tasks, self._may_fail)
+
+
+def _pointer(name: str, buffer: Buffer) -> Any:
+    return tirx.Var(name, ir.PointerType(ir.PrimType(buffer.dtype)))

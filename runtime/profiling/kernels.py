@@ -21,7 +21,8 @@ class KernelTime:
 
     call: Call
     seconds: float
-    """The median of several measurements, on zeros that lie in the cache as far as they fit."""
+    """The median of several measurements, by one thread on zeros that lie in the cache as far as
+    they fit."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +48,15 @@ def profile_library(
 
 def _kernels(library: Library) -> tuple[KernelTime, ...]:
     """Every kernel call of an inference in order; equal ones are timed once."""
-    known: dict[tuple[str, tuple[tuple[str, int], ...]], float] = {}
+    known: dict[str, float] = {}
     found: list[KernelTime] = []
     for call in library.table.calls:
-        key = (call.kernel, call.arrays)
-        if key not in known:
-            kernel = library.kernel(call.kernel)
-            arrays = [library.array(dtype, size) for dtype, size in call.arrays]
-            known[key] = _seconds(lambda: kernel(*arrays))  # noqa: B023 - called at once
-        found.append(KernelTime(call, known[key]))
+        if not call.needed:
+            continue
+        if call.kernel not in known:
+            arrays = {number: library.array(number) for number in (*call.inputs, call.output)}
+            known[call.kernel] = _seconds(library.bind(call, arrays))
+        found.append(KernelTime(call, known[call.kernel]))
     return tuple(found)
 
 

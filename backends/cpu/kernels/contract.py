@@ -144,6 +144,11 @@ class Contraction:
     border: Border | None = None
     """What is written around y."""
 
+    @property
+    def in_place(self) -> bool:
+        """Whether operands of the tail may lie where y goes: no sums wait there."""
+        return self.blocking.passes == 1
+
     def __call__(self, writer: Writer, inputs: tuple[Buffer, ...], out: Buffer) -> None:
         steps = math.prod(loop.extent for loop in self.reduce)
         results = math.prod(loop.extent for loop in (*self.lead, self.tile, self.vec))

@@ -56,7 +56,8 @@ class Map:
                 start + done * stride
                 for start, stride in zip(self.starts, outer[0].strides, strict=True)
             ]
-            self._row(writer, Loop(rest, last.strides), moved, operands, out)
+            with writer.once():
+                self._row(writer, Loop(rest, last.strides), moved, operands, out)
 
     def _row(
         self,
@@ -99,7 +100,7 @@ def write_elementwise(planner: Planner, tail: Tail) -> None:
     dtypes = [stored(tail.value.tensor.dtype), *(operand.slot.dtype for operand in tail.operands)]
     lanes = 1 if tail.scalar else min(planner.machine.lanes(t) for t in (*dtypes, "int32"))
     kernel = Map(loops, (0,) * (1 + len(read)), tail.root, lanes)
-    planner.finish(tail, "map", _when_any(tail.shape, kernel), ())
+    planner.finish(tail, "map", _when_any(tail.shape, kernel), (), in_place=True)
 
 
 def _when_any(shape: tuple[int, ...], kernel: Map) -> "_Guarded":

@@ -99,7 +99,9 @@ def conv(op: Conv, planner: Planner, tail: Tail) -> None:
         origin=view.origin,
         border=view.border,
     )
-    finish_windows(planner, tail, "conv", contraction, view, (view.slot, w))
+    finish_windows(
+        planner, tail, "conv", contraction, view, (view.slot, w), in_place=contraction.in_place
+    )
 
 
 def in_parts(
@@ -159,7 +161,9 @@ def _depthwise(op: Conv, planner: Planner, tail: Tail, view: Windows, product: P
         origin=view.origin,
         border=view.border,
     )
-    finish_windows(planner, tail, "depthwise", contraction, view, (view.slot, w))
+    finish_windows(
+        planner, tail, "depthwise", contraction, view, (view.slot, w), in_place=contraction.in_place
+    )
 
 
 @lower(Matmul, fuses=True)
@@ -212,7 +216,7 @@ def matmul(op: Matmul, planner: Planner, tail: Tail) -> None:
         block_stride=block,
         root=tail.root,
     )
-    planner.finish(tail, "matmul", contraction, (source, slot))
+    planner.finish(tail, "matmul", contraction, (source, slot), in_place=contraction.in_place)
 
 
 def _pack_matrix(weights: Array, depth: int, width: int, blocks: int, product: Product) -> Array:

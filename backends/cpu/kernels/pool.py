@@ -79,4 +79,6 @@ def _pool(op: Pool, planner: Planner, tail: Tail, view: Windows, product: Produc
         origin=view.origin,
         border=view.border,
     )
-    finish_windows(planner, tail, "pool", contraction, view, (view.slot,))
+    finish_windows(
+        planner, tail, "pool", contraction, view, (view.slot,), in_place=contraction.in_place
+    )

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,18 +96,24 @@ def gather(op: Gather, planner: Planner, tail: Tail) -> None:
         row = Map((Loop(inner, (1, 1)),), (0, 0), Leaf(0), lanes)
         with writer.loop(count) as i:
             wide = writer.bind(places.load(i))
-            writer.check(wide >= -extent, message)
-            writer.check(wide < extent, message)
+            writer.refuse(wide < -extent)
+            writer.refuse(wide >= extent)
             index = writer.bind(wide.cast("int32"))
             real = writer.bind(select(index < 0, index + extent, index))
-            with writer.loop(outer) as o:
+            with (
+                writer.branch(wide >= -extent),
+                writer.branch(wide < extent),
+                writer.loop(outer) as o,
+            ):
                 to = index_sum((o, count * inner), (i, inner))
                 row.write_at(
                     writer, (data,), out, (to, index_sum((o, extent * inner), (real, inner)))
                 )
 
     size = outer * count * inner
-    planner.define(op.result, planner.call("gather", write, (source, indices), source.dtype, size))
+    inputs = (source, indices)
+    slot = planner.call("gather", write, inputs, source.dtype, size, failure=message)
+    planner.define(op.result, slot)
 
 
 @lower(Pad)
@@ -173,7 +180,8 @@ class _Pad:
     def fill(self, writer: Writer, out: Buffer) -> None:
         """Only the border."""
         strides = contiguous(self.result), contiguous(self.shape)
-        self._axis(writer, 0, out, out, 0, 0, strides, parallel=False)
+        with writer.once():
+            self._axis(writer, 0, out, out, 0, 0, strides, parallel=False)
 
     @property
     def result(self) -> tuple[int, ...]:
@@ -201,10 +209,14 @@ class _Pad:
             return
         before, after = max(0, self.before[axis]), max(0, self.after[axis])
         kept = self.result[axis] - before - after
-        self._fill(writer, out, to, before * ours[axis])
+        shared = parallel and kept > 1
+        with writer.once() if shared else nullcontext():
+            end = index_sum((to, 1), (before + kept, ours[axis]))
+            self._fill(writer, out, to, before * ours[axis])
+            self._fill(writer, out, end, after * ours[axis])
         skipped = max(0, -self.before[axis])
         large = math.prod(self.result) >= PARALLEL_WORK
-        with writer.loop(kept, parallel=parallel and large and kept > 1) as i:
+        with writer.loop(kept, parallel=shared and large) as i:
             inner_to = writer.bind_index(index_sum((to, 1), (before, ours[axis]), (i, ours[axis])))
             inner_from = writer.bind_index(
                 index_sum((source, 1), (skipped, theirs[axis]), (i, theirs[axis]))
@@ -214,8 +226,6 @@ class _Pad:
                 self._axis(writer, axis + 1, data, out, inner_to, inner_from, strides, parallel=one)
             elif not self.border_only:
                 writer.store(out, inner_to, data.load(inner_from))
-        end = index_sum((to, 1), (before + kept, ours[axis]))
-        self._fill(writer, out, end, after * ours[axis])
 
     def _fill(self, writer: Writer, out: Buffer, to: Index, count: int) -> None:
         done = 0

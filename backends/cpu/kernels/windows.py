@@ -143,12 +143,22 @@ def _reach(
 
 
 def finish_windows(
-    planner: Planner, tail: Tail, name: str, kernel: Write, view: Windows, inputs: Inputs
+    planner: Planner,
+    tail: Tail,
+    name: str,
+    kernel: Write,
+    view: Windows,
+    inputs: Inputs,
+    *,
+    in_place: bool = False,
 ) -> None:
-    """The kernel that stores a tail's value, with the border that its reader wants."""
+    """The kernel that stores a tail's value, with the border that its reader wants.
+
+    `in_place` as in `Planner.finish`.
+    """
     halo = planner.halos.get(tail.value)
     if halo is None or view.border is None:
-        planner.finish(tail, name, kernel, inputs)
+        planner.finish(tail, name, kernel, inputs, in_place=in_place)
         return
     every = (*inputs, *(operand.slot for operand in tail.operands))
     dtype = stored(tail.value.tensor.dtype)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from functools import singledispatch
 
 import mcc.ops as ops
+from mcc.backends import C_TYPES
 from mcc.ir import Array, DType, Op, UserError, Value
 
 from .literals import array_literal, struct_literal
-from .values import C_TYPES
 
 BYTES = (DType.I8, DType.U8)
 EXACT = (

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 
 import mcc.ops as ops
+from mcc.backends import C_TYPES
 from mcc.ir import DType, Op, Value
 
 from .host import HostCode, lower
 from .shapes import repeating_strides, strides_of
-from .values import C_TYPES
 
 
 @lower.register

@@ -64,14 +64,3 @@ def bytes_literal(declaration: str, content: bytes) -> str:
     ]
     body = ",\n".join(lines) or "    0"
     return f"{declaration}[{max(1, len(words))}] __attribute__((aligned(64))) = {{\n{body}}};"
-
-
-def comment_text(text: str) -> str:
-    """Text that cannot end a comment or start an escape."""
-    return text.replace("*/", "* /").replace("/*", "/ *").replace("\\", "/").replace("\n", " ")
-
-
-def string_literal(text: str) -> str:
-    """A C string of printable ASCII; anything else becomes `?`."""
-    safe = "".join(c if " " <= c <= "~" and c not in '"\\' else "?" for c in text)
-    return f'"{safe}"'

@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from mcc.backends import C_TYPES, string_literal
 from mcc.ir import Array, DType, Module, Value, evaluate
 from mcc.runtime import Target
 
-from .literals import array_literal, string_literal
+from .literals import array_literal
 from .source import Source, resource
-from .values import C_TYPES
 
 Feeds = Mapping[str, Array]
 

@@ -1,20 +1,20 @@
 """A linked program as one C header and one C source file: `model_run`, freestanding."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 
+from mcc.backends import C_TYPES, c_identifiers, comment_text, string_literal
 from mcc.ir import Array, Constant, Module, Op, UserError, Value, Yield, constant_of
 from mcc.ops import Reshape
 from mcc.runtime import Launch, LayerRecord, Target
 
 from ..linking import Linked
 from .calls import EXACT, HostCode
-from .literals import array_literal, bytes_literal, comment_text, string_literal
+from .literals import array_literal, bytes_literal
 from .rolled import Roller, flat_lines
-from .values import C_TYPES, Places, place_values
+from .values import Places, place_values
 
 KERNELS = ("edges", "linear", "pool", "movement", "math", "elementwise", "reduce")
 """The files of the C library, in an order in which each finds what it needs."""
@@ -55,8 +55,8 @@ class Source:
         self.target = target
         self.name = name
         self.module: Module = linked.module
-        self.inputs = _parameters([value.name for value in self.module.inputs], set())
-        self.outputs = _parameters(self.module.output_names, set(self.inputs))
+        self.inputs = c_identifiers([value.name for value in self.module.inputs], set())
+        self.outputs = c_identifiers(self.module.output_names, set(self.inputs))
         for value in (*self.module.inputs, *self.module.outputs):
             if value.tensor.dtype not in C_TYPES:
                 raise UserError(f"{value.name}: {value.tensor} cannot be passed in C")
@@ -343,26 +343,3 @@ def _array_of(value: Value) -> Array:
     array = constant_of(value)
     assert array is not None
     return array
-
-
-def _parameters(names: Sequence[str], taken: set[str]) -> list[str]:
-    """C identifiers for the model's inputs or outputs, in order."""
-    found: list[str] = []
-    for name in names:
-        plain = "".join(c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in name)
-        if not plain or plain[0].isdigit() or plain in _RESERVED:
-            plain = f"t_{plain}"
-        unique, number = plain, 1
-        while unique in taken:
-            number += 1
-            unique = f"{plain}_{number}"
-        taken.add(unique)
-        found.append(unique)
-    return found
-
-
-_RESERVED = frozenset(
-    """auto break case char const continue default do double else enum extern float for goto if
-    inline int long register restrict return short signed sizeof static struct switch typedef
-    union unsigned void volatile while asm main observer""".split()  # noqa: SIM905 -- as C's own list
-)

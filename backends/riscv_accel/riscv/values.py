@@ -4,24 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mcc.backends import Lifetime, place
-from mcc.ir import Constant, DType, Module, Op, Value, Yield
+from mcc.ir import Constant, Module, Op, Value, Yield
 from mcc.ops import Reshape
 from mcc.runtime import Launch
-
-C_TYPES = {
-    DType.F32: "float",
-    DType.I8: "int8_t",
-    DType.U8: "uint8_t",
-    DType.I1: "uint8_t",
-    DType.I16: "int16_t",
-    DType.U16: "uint16_t",
-    DType.I32: "int32_t",
-    DType.U32: "uint32_t",
-    DType.I64: "int64_t",
-    DType.U64: "uint64_t",
-    DType.F64: "double",
-}
-"""Element types that the host part may hold."""
 
 
 @dataclass(frozen=True)
