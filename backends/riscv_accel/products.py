@@ -43,10 +43,18 @@ def plan_product(product: Product, memories: Memories) -> Iterator[Step]:
 
 
 def cheapest(found: Iterable[Product], memories: Memories) -> tuple[Cut, Tiling]:
-    """Of equal products the one that takes fewest cycles, and how."""
-    cuts = [Cut(product, cut(product, memories.dim), memories.target) for product in found]
-    tilings = [search(pieces) for pieces in cuts]
-    return min(zip(cuts, tilings, strict=True), key=lambda pair: pair[1].cost)
+    """Of equal products the one that takes fewest cycles, and how; `OpError` where none fits."""
+    fitting: list[tuple[Cut, Tiling]] = []
+    misfits: list[OpError] = []
+    for product in found:
+        pieces = Cut(product, cut(product, memories.dim), memories.target)
+        try:
+            fitting.append((pieces, search(pieces)))
+        except OpError as error:
+            misfits.append(error)
+    if not fitting:
+        raise misfits[0]
+    return min(fitting, key=lambda pair: pair[1].cost)
 
 
 FEW_STEPS = 24

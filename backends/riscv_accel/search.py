@@ -87,13 +87,21 @@ def _placed(cut: Cut, tiling: Tiling) -> Tiling | None:
 
 
 def _too_large(cut: Cut) -> str:
-    machine = cut.target.machine
-    least = Tiling(1, min(16, cut.product.width), 1, 1, weights_outer=False)
+    """What the smallest tile needs, and what there is."""
+    scratchpad, accumulator = cut.target.machine.scratchpad, cut.target.machine.accumulator
+    width = cut.product.width if cut.product.exit.pool else min(16, cut.product.width)
+    least = Tiling(1, width, 1, 1, weights_outer=False)
     geometry = cut.geometry(least)
+    parts = {
+        "the input": cut.input_rows(least),
+        "weights": max(1, cut.most_tiles(least) * cut.dim),
+        "the residual": 2 * cut.residual_rows(least),
+        "the residual's factors": cut.diagonal_rows,
+    }
+    rows = ", ".join(f"{count} for {what}" for what, count in parts.items() if count)
     sums = cut.accumulator_rows(geometry, geometry.rows, geometry.cols)
     return (
-        f"one tile of the input needs {geometry.block_rows} scratchpad rows and its sums {sums} "
-        f"accumulator rows; there are "
-        f"{machine.scratchpad.total_rows} (shared with the weights) and "
-        f"{machine.accumulator.total_rows // 2} (half, the other half is being stored)"
+        f"its smallest tile needs scratchpad rows: {rows}, of {scratchpad.total_rows} in "
+        f"{scratchpad.banks} banks, weights in other banks than the input; and {sums} accumulator "
+        f"rows, of {accumulator.total_rows // 2} (half, the other half is being stored)"
     )

@@ -110,7 +110,8 @@ class _Spans:
         operations: list[int] = isa.operations(commands[self.command]).tolist()
         begins: list[float] = self.begin.tolist()
         lengths: list[float] = (self.end - self.begin).tolist()
-        for i, owner in enumerate(self.owner.tolist()):
+        owners: list[int] = self.owner.tolist()
+        for i, owner in enumerate(owners):
             arguments: Event = {
                 "tensor": profile.layers[owner].tensor,
                 "command": int(self.command[i]),

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from mcc.ir import Array, Module
+from mcc.ir import Array, Module, UserError
 from mcc.runtime import Target
+from mcc.runtime.soc import Elf
 
 from ..linking import link
 from .selftest import self_test
@@ -38,6 +39,9 @@ def elf(source: Source, reference: Module, feeds: Sequence[Mapping[str, Array]])
         source: The program in C.
         reference: The lowered module; its evaluation gives the expected values.
         feeds: The inputs of the vectors.
+
+    Raises:
+        UserError: Where there is no compiler, or the program is larger than the board's memory.
     """
     board = source.target.board
     script = resource("board/link.ld").replace("RAM_BASE", hex(board.ram_base))
@@ -50,7 +54,24 @@ def elf(source: Source, reference: Module, feeds: Sequence[Mapping[str, Array]])
         "link.ld": script,
         **self_test(source, reference, feeds),
     }
-    return build_elf(source.target, _with_board(source, files))
+    content = build_elf(source.target, _with_board(source, files))
+    _refuse_too_large(source, content)
+    return content
+
+
+def _refuse_too_large(source: Source, content: bytes) -> None:
+    board = source.target.board
+    end = max(segment.address + segment.size for segment in Elf.read(content).segments)
+    needed = end - board.ram_base
+    if needed > board.ram_bytes:
+        raise UserError(
+            f"the program needs {needed} bytes of memory, the board of {source.target.name} has "
+            f"{board.ram_bytes}: {len(source.weights)} for the accelerator's weights, "
+            f"{source.arena_bytes} for its activations, {source.host_constant_bytes} and "
+            f"{source.places.host_bytes} for the host's, the rest for code and test vectors",
+            where=source.name,
+            remedy="raise ram_bytes under [board] in the target file, or use a smaller input shape",
+        )
 
 
 def weights_section(weights: bytes) -> str:
