@@ -15,6 +15,7 @@ FILL_SUMS = isa.MoveIn(dram=0, local=accumulator(0), cols=16, rows=16)
 INTO = isa.Preload(
     local=0, cols=16, rows=16, destination=accumulator(0), destination_cols=16, destination_rows=16
 )
+KEEP = isa.Preload(destination=accumulator(0), destination_cols=16, destination_rows=16)
 COMPUTE = isa.ComputePreloaded(local=0, cols=16, rows=16)
 
 
@@ -46,7 +47,49 @@ def fault(*program: Instruction, extensions: bool = True) -> SimulatorFault:
             [isa.ConfigLoad(block_stride=4), isa.MoveIn(cols=32, rows=5)],
             "the block stride 4 is less than the 5 rows moved",
         ),
-        ([INTO, COMPUTE], "reads columns of scratchpad row 0 that nothing has written"),
+        ([INTO, COMPUTE], "reads columns of scratchpad row 0 as weights that nothing has written"),
+        (
+            [KEEP, isa.ComputeKept(local=5, cols=16, rows=16)],
+            "reads columns of scratchpad row 5 that nothing has written",
+        ),
+        (
+            [KEEP, isa.ComputeKept(local=16380, cols=16, rows=16)],
+            "scratchpad rows 16380 to 16395 are outside the 16384 rows there are",
+        ),
+        (
+            [LOAD, FILL, isa.ConfigExecute(a_stride=3), KEEP,
+             isa.ComputeKept(local=16360, cols=16, rows=16)],
+            "scratchpad rows 16360 to 16405 are outside the 16384 rows there are",
+        ),
+        (
+            [isa.Preload(local=16380, cols=16, rows=16), COMPUTE],
+            "scratchpad rows 16380 to 16395 are outside the 16384 rows there are",
+        ),
+        (
+            [LOAD, FILL, isa.ConfigExecute(c_stride=2), isa.Preload(
+                local=0, cols=16, rows=16, destination=accumulator(1000), destination_cols=16,
+                destination_rows=16), COMPUTE],
+            "accumulator rows 1000 to 1030 are outside the 1024 rows there are",
+        ),
+        (
+            [isa.MoveOut(dram=64, local=accumulator(1024), cols=16, rows=1)],
+            "accumulator rows 1024 to 1024 are outside the 1024 rows there are",
+        ),
+        (
+            [isa.MoveOut(dram=64, local=16384, cols=16, rows=1)],
+            "scratchpad rows 16384 to 16384 are outside the 16384 rows there are",
+        ),
+        (
+            [FILL_SUMS, isa.MoveOutScratchpad(
+                destination=16383, local=accumulator(0), cols=16, rows=2)],
+            "scratchpad rows 16384 to 16384 are outside the 16384 rows there are",
+        ),
+        (
+            [FILL_SUMS, isa.MoveIn(local=accumulator(16), cols=16, rows=1),
+             isa.ConfigScales(enable=1, row=63), isa.LoadScales(dram=64, row=63, count=16),
+             isa.MoveOut(dram=64, local=accumulator(0), cols=32, rows=1)],
+            "uses row 64 of the multiplier table, which has 64 rows",
+        ),
         ([LOAD, FILL, COMPUTE], "computes without a preload before it"),
         (
             [LOAD, FILL, isa.Preload(local=isa.GARBAGE,
@@ -95,6 +138,21 @@ def fault(*program: Instruction, extensions: bool = True) -> SimulatorFault:
             [FILL_SUMS, isa.MoveIn(local=accumulator(2, accumulate=True), cols=16, rows=1)],
             "adds to accumulator row 2, which was loaded since the last fence",
         ),
+        (
+            [FILL_SUMS, FILL_SUMS, isa.MoveOut(dram=64, local=accumulator(3), cols=16, rows=1)],
+            "uses accumulator row 3, which two loads wrote with nothing in between to order them",
+        ),
+        (
+            [FILL_SUMS, FILL_SUMS, isa.Fence(),  # too late
+             isa.MoveIn(local=accumulator(2, accumulate=True), cols=16, rows=1)],
+            "uses accumulator row 2, which two loads wrote with nothing in between to order them",
+        ),
+        (
+            [FILL_SUMS, FILL_SUMS, LOAD, FILL, isa.Preload(local=0, cols=16, rows=16,
+                destination=accumulator(0, accumulate=True), destination_cols=16,
+                destination_rows=16), COMPUTE],
+            "uses accumulator row 0, which two loads wrote with nothing in between to order them",
+        ),
         ([isa.ConfigLoad(state=3)], "there are only load states 0, 1 and 2"),
     ],
 )  # fmt: skip
@@ -105,6 +163,63 @@ def test_faults_say_what_went_wrong(program: list[Instruction], message: str) ->
 def test_a_missing_extension_is_an_illegal_instruction() -> None:
     found = fault(isa.Fence(), isa.ConfigPad(pad=3), extensions=False)
     assert "gemmini lacks the extension zero_point" in str(found)
+
+
+@pytest.mark.parametrize("funct7", [22, 99, 126])
+def test_an_unknown_function_number_is_refused_before_anything_runs(funct7: int) -> None:
+    program = isa.encode([isa.Fence(), isa.MoveIn(local=0, cols=16, rows=1)])
+    program[0] = (funct7, 1, 0xAB)
+    m = Machine(TARGET, 4096)
+    with pytest.raises(SimulatorFault) as caught:
+        m.run(program, nodes=lambda index: f"/conv{index}")
+    assert caught.value.index == 0
+    assert str(caught.value).startswith(
+        f"command 0: raw funct7={funct7} rs1=0x1 rs2=0xab (from ONNX node '/conv0'): "
+        "no such instruction"
+    )
+    assert not m.scratchpad.any()
+
+
+ORDERED = [
+    ("a fence", [isa.Fence()]),
+    ("a compute", [LOAD, FILL, INTO, COMPUTE]),
+    ("a move-out", [isa.MoveOut(dram=64, local=accumulator(0), cols=16, rows=16)]),
+]
+
+
+@pytest.mark.parametrize("between", [steps for _, steps in ORDERED], ids=[n for n, _ in ORDERED])
+@pytest.mark.parametrize("accumulate", [False, True])
+def test_loads_to_the_same_rows_are_ordered_by_what_stands_between(
+    between: list[Instruction], accumulate: bool
+) -> None:
+    again = isa.MoveIn(local=accumulator(0, accumulate=accumulate), cols=16, rows=16)
+    out = isa.MoveOut(dram=64, local=accumulator(0), cols=16, rows=16)
+    Machine(TARGET, 4096).run(isa.encode([FILL_SUMS, *between, again, out]))
+
+
+def test_a_fault_tells_the_state_that_the_command_depends_on() -> None:
+    state = fault(isa.ConfigLoad(stride=4000), isa.MoveIn(dram=64, cols=16, rows=3)).state
+    assert state == ("config_ld stride=4000",)
+    weights = isa.Preload(local=8, cols=4, rows=4)
+    found = fault(isa.ConfigExecute(a_stride=2), weights, COMPUTE)
+    assert found.state == ("config_ex a_stride=2", "preload local=sp[8] cols=4 rows=4")
+    assert (
+        str(found)
+        .partition("\n")[0]
+        .endswith("(in force: config_ex a_stride=2; preload local=sp[8] cols=4 rows=4)")
+    )
+    move = isa.MoveOut(dram=64, local=accumulator(9), cols=1, rows=1)
+    assert fault(isa.ConfigTable(enable=1), isa.ConfigRequantize(zero=3), move).state == (
+        "config_st",
+        "config_requant zero=3",
+        "config_table enable=1",
+    )
+    # Padding depends on the load state's pad byte too.
+    padded = isa.MoveIn2(local=16383, cols=16, rows=3)
+    assert fault(isa.ConfigPad(state=1, pad=7), padded).state == (
+        "config_ld state=1",
+        "config_pad state=1 pad=7",
+    )
 
 
 def test_a_fence_makes_stored_bytes_and_loaded_rows_readable() -> None:

@@ -1,5 +1,6 @@
 """Programs on the bundled core: what a compiled model prints, and that its bits are right."""
 
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -14,6 +15,7 @@ from mcc.cli import run as run_command
 from mcc.ir import UserError
 from mcc.runtime import Session, Target, load_target
 from mcc.runtime.isa import GARBAGE, MoveIn, Preload, check_portable, scratchpad
+from mcc.runtime.simulator import SimulatorFault
 from mcc.runtime.soc import Elf, Segment, run_elf
 
 pytestmark = [
@@ -118,17 +120,42 @@ int main(void) {{
 
 
 def test_a_command_that_the_machine_refuses_stops_the_program() -> None:
+    """After a fence: the index counts from the program's start."""
     target = load_target("gemmini")
     bad = Preload(local=GARBAGE, cols=16, rows=16, destination=scratchpad(4)).encode()
     text = f"""
 int main(void) {{
+  ACCEL(7, 0, 0);
+  __asm__ volatile("fence");
   ACCEL({bad[0]}, {bad[1]:#x}, {bad[2]:#x});
   __asm__ volatile("fence");
   board_exit(0);
   return 0;
 }}"""
-    with pytest.raises(UserError, match="results must go to a row of the accumulator"):
+    with pytest.raises(
+        SimulatorFault, match="results must go to a row of the accumulator"
+    ) as found:
         run_elf(build(text, target), target)
+    assert found.value.index == 2
+    assert re.search(r"command 2: preload .*\(issued at 0x8[0-9a-f]+ \(main\+0x", str(found.value))
+
+
+def test_a_fault_tells_addresses_as_the_program_has_them() -> None:
+    target = load_target("gemmini")
+    load = MoveIn(dram=0x9000_0000, local=scratchpad(4), cols=16, rows=2).encode()
+    text = f"""
+int main(void) {{
+  ACCEL({load[0]}, {load[1]:#x}, {load[2]:#x});
+  __asm__ volatile("fence");
+  board_exit(0);
+  return 0;
+}}"""
+    with pytest.raises(SimulatorFault) as found:
+        run_elf(build(text, target), target)
+    said = str(found.value)
+    assert said.startswith("command 0: mvin dram=0x90000000 local=sp[4] cols=16 rows=2 (issued at ")
+    assert "DRAM bytes 0x10000000 to 0x10000010 are outside" in said
+    assert "(in force: config_ld); DRAM addresses count from 0x80000000" in said
 
 
 def test_a_trap_reaches_the_program() -> None:

@@ -11,7 +11,9 @@ from .faults import (
     ACCUMULATOR_BOUNDS,
     NO_PRELOAD,
     READ_UNDEFINED_SCRATCHPAD,
+    READ_UNDEFINED_WEIGHTS,
     SCRATCHPAD_BOUNDS,
+    UNORDERED_ROW,
 )
 from .jit import kernel
 from .memory import (
@@ -67,7 +69,7 @@ def _load_weights(m: Memory) -> int:
         return 0
     fault = _check_scratchpad(m, source, 1, rows, cols)
     if fault:
-        return fault
+        return READ_UNDEFINED_WEIGHTS if fault == READ_UNDEFINED_SCRATCHPAD else fault
     if m.config[EXECUTE].config_ex_transpose_b:
         for k in range(rows):
             for c in range(cols):
@@ -137,7 +139,7 @@ def _gather_row(m: Memory, first: int, step: int, i: int, rows: int, cols: int) 
 
 
 @kernel
-def compute(m: Memory, is_new: bool, local: int, cols: int, rows: int) -> int:
+def _compute(m: Memory, is_new: bool, local: int, cols: int, rows: int) -> int:
     if m.words[PRELOAD_ROW] < 0:
         return NO_PRELOAD
     if is_new:
@@ -152,7 +154,6 @@ def compute(m: Memory, is_new: bool, local: int, cols: int, rows: int) -> int:
         return fault
     target = m.words[TARGET]
     out_cols, out_rows = m.words[TARGET_COLS], m.words[TARGET_ROWS]
-    m.words[PRELOAD_ROW] = -1  # every compute needs its own
     if target == _GARBAGE or out_rows == 0 or out_cols == 0:
         return 0
     m.words[MACS] += rows * cols * out_cols
@@ -170,6 +171,9 @@ def compute(m: Memory, is_new: bool, local: int, cols: int, rows: int) -> int:
         if accumulate and m.accumulator_valid[place] & mask != mask:
             m.detail[0] = place
             return ACCUMULATE_UNDEFINED
+        if accumulate and m.loaded[place] < 0:
+            m.detail[0] = place
+            return UNORDERED_ROW
         m.accumulator_valid[place] |= mask
         m.loaded[place] = 0
     if whole and given >= out_rows:
@@ -190,3 +194,11 @@ def compute(m: Memory, is_new: bool, local: int, cols: int, rows: int) -> int:
             before = m.accumulator[place, c] if accumulate else np.int32(0)
             m.accumulator[place, c] = np.int32(before + m.sums[c])
     return 0
+
+
+@kernel
+def compute(m: Memory, is_new: bool, local: int, cols: int, rows: int) -> int:
+    fault = _compute(m, is_new, local, cols, rows)
+    if not fault:
+        m.words[PRELOAD_ROW] = -1  # every compute needs its own
+    return fault

@@ -21,7 +21,9 @@ from mcc.ir import UserError
     STALE_DRAM,
     UNORDERED_LOADS,
     REPEATS_TOO_WIDE,
-) = range(18)
+    UNORDERED_ROW,
+    READ_UNDEFINED_WEIGHTS,
+) = range(20)
 
 _SENTENCES = {
     DRAM_BOUNDS: "DRAM bytes {0:#x} to {1:#x} are outside the {2:#x} bytes there are",
@@ -31,6 +33,9 @@ _SENTENCES = {
     BLOCKS_OVERLAP: "the block stride {0} is less than the {1} rows moved",
     MOVE_OVERLAPS: "source rows from {0} and destination rows from {1} overlap",
     POOL_TOO_WIDE: "pooling takes up to {1} columns, not {0}",
+    READ_UNDEFINED_WEIGHTS: (
+        "reads columns of scratchpad row {0} as weights that nothing has written"
+    ),
     READ_UNDEFINED_SCRATCHPAD: "reads columns of scratchpad row {0} that nothing has written",
     READ_UNDEFINED_ACCUMULATOR: "reads columns of accumulator row {0} that nothing has written",
     ACCUMULATE_UNDEFINED: "adds to columns of accumulator row {0} that nothing has written",
@@ -46,6 +51,10 @@ _SENTENCES = {
         "adds to accumulator row {0}, which was loaded since the last fence; "
         "hardware does not order the two loads"
     ),
+    UNORDERED_ROW: (
+        "uses accumulator row {0}, which two loads wrote with nothing in between to order them; "
+        "hardware may keep either"
+    ),
     REPEATS_TOO_WIDE: "{0} repeats of {1} columns take one row of {2} in the scratchpad",
 }
 
@@ -53,10 +62,33 @@ _SENTENCES = {
 class SimulatorFault(UserError):  # noqa: N818 - a machine faults
     """A program did what the machine cannot do or leaves undefined. `index` is the command's."""
 
-    def __init__(self, message: str, *, index: int, text: str, node: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        index: int,
+        text: str,
+        node: str = "",
+        issued: str = "",
+        state: tuple[str, ...] = (),
+    ) -> None:
+        """A fault of the command that reads `text`.
+
+        Args:
+            message: What is wrong.
+            index: The command's, from the program's start.
+            text: The command as assembly.
+            node: The ONNX node that it works for, where that is known.
+            issued: Where in its host's program it was issued, if it has one.
+            state: What earlier commands set and this one depends on, as assembly.
+        """
         where = f"command {index}: {text}"
         if node:
             where += f" (from ONNX node {node!r})"
+        if issued:
+            where += f" (issued at {issued})"
+        if state:
+            message += f" (in force: {'; '.join(state)})"
         super().__init__(
             message,
             where=where,
@@ -65,6 +97,7 @@ class SimulatorFault(UserError):  # noqa: N818 - a machine faults
         self.index = index
         self.text = text
         self.node = node
+        self.state = state
 
 
 def sentence(fault: int, detail: tuple[int, ...]) -> str:

@@ -17,6 +17,7 @@ from .faults import (
     SCRATCHPAD_BOUNDS,
     STALE_DRAM,
     UNORDERED_LOADS,
+    UNORDERED_ROW,
 )
 from .jit import kernel
 from .memory import EPOCH, LOAD, PAD, Memory, columns_mask
@@ -96,11 +97,18 @@ def move_in(m: Memory, op: Record, state: int) -> int:
                 if m.accumulator_valid[target] & mask != mask:
                     m.detail[0] = target
                     return ACCUMULATE_UNDEFINED
+                if m.loaded[target] < 0:
+                    m.detail[0] = target
+                    return UNORDERED_ROW
                 if m.stored.size and m.loaded[target] == m.words[EPOCH]:
                     m.detail[0] = target
                     return UNORDERED_LOADS
             m.accumulator_valid[target] |= mask
-            m.loaded[target] = m.words[EPOCH]
+            epoch = m.words[EPOCH]
+            if m.stored.size and abs(m.loaded[target]) == epoch:
+                m.loaded[target] = -epoch
+            else:
+                m.loaded[target] = epoch
             for c in range(width):
                 value = np.int32(0)
                 if dram != 0:

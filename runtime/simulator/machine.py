@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ..isa import Commands, disassemble, illegal_for
+from ..isa import Commands, decode, format_instruction, illegal_for
 from .faults import SimulatorFault, sentence
+from .in_force import in_force
 from .memory import MACS, new_memory
 from .operands import decode_operands
 
@@ -94,7 +95,9 @@ class Machine:
         end = len(commands) if stop is None else min(stop, len(commands))
         illegal = illegal_for(self.target, commands[start:end])
         if illegal is not None:
-            raise self._fault(commands, start + illegal.index, illegal.reason, nodes)
+            index = start + illegal.index
+            node = nodes(index) if nodes else ""
+            raise SimulatorFault(illegal.reason, index=index, text=illegal.text, node=node)
         from .cycles import CycleModel
         from .interpreter import interpret
 
@@ -122,5 +125,12 @@ class Machine:
         message: str,
         nodes: Callable[[int], str] | None,
     ) -> SimulatorFault:
-        text = disassemble(commands[index : index + 1]).strip()
-        return SimulatorFault(message, index=index, text=text, node=nodes(index) if nodes else "")
+        (instruction,) = decode(commands[index : index + 1])
+        assert instruction is not None, "an illegal command does not run"
+        return SimulatorFault(
+            message,
+            index=index,
+            text=format_instruction(instruction),
+            node=nodes(index) if nodes else "",
+            state=in_force(self._memory, instruction),
+        )

@@ -65,7 +65,11 @@ class Memory(NamedTuple):
     Empty where hazards are not checked.
     """
     loaded: npt.NDArray[np.int64]
-    """For each accumulator row, the epoch in which a load wrote it last, 0 after a compute."""
+    """For each accumulator row, the epoch in which a load wrote it last.
+
+    0 if a compute or a move-out came after, which orders it before the next load; negative if
+    another load wrote it too, without either in between.
+    """
     config: npt.NDArray[np.void]
     """The last configuration of each kind, as operand records."""
     words: npt.NDArray[np.int64]

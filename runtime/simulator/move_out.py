@@ -18,6 +18,7 @@ from .faults import (
     READ_UNDEFINED_TABLE,
     SCALES_BOUNDS,
     SCRATCHPAD_BOUNDS,
+    UNORDERED_ROW,
 )
 from .jit import kernel
 from .memory import EPOCH, REQUANTIZE, SCALES, STORE, TABLE, Memory, Pool, columns_mask
@@ -81,6 +82,9 @@ def _read(m: Memory, local: int, source: int, width: int) -> int:
             return ACCUMULATOR_BOUNDS
         if m.accumulator_valid[source] & mask != mask:
             return READ_UNDEFINED_ACCUMULATOR
+        if m.loaded[source] < 0:
+            return UNORDERED_ROW
+        m.loaded[source] = 0
         for c in range(width):
             m.sums[c] = m.accumulator[source, c]
         return 0

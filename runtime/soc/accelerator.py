@@ -4,12 +4,13 @@ Commands take effect in batches, at a fence or when the program looks: the core 
 it may not read what the accelerator writes before a fence.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from .. import isa
-from ..simulator import CycleModel, Machine
+from ..simulator import CycleModel, Machine, SimulatorFault
 from ..target import Target
 
 _BATCH = 1 << 16
@@ -32,31 +33,42 @@ class Attached:
     The clock is the core's: one cycle an instruction, and what it waits for the accelerator.
     """
 
-    def __init__(self, target: Target, base: int, size: int) -> None:
-        """The machine with `size` bytes of memory, the first of which has address `base`."""
+    def __init__(
+        self, target: Target, base: int, size: int, locate: Callable[[int], str] = hex
+    ) -> None:
+        """The machine with `size` bytes of memory, the first of which has address `base`.
+
+        `locate` names an address of the core's code, for faults.
+        """
         self.base = base
+        self._locate = locate
         self.machine = Machine(target, size)
         self.totals = Totals()
         self._model = CycleModel(target)
         self._queue: list[tuple[int, int, int]] = []
         self._gaps: list[int] = []
+        self._places: list[int] = []
+        """The core's program counter at each command."""
+        self._issued = 0
+        """Commands that have taken effect, with fences."""
         self._at = 0.0
         """When the core had issued the last command, in cycles."""
         self._seen = 0
         """Instructions retired by then."""
 
-    def issue(self, funct7: int, rs1: int, rs2: int, retired: int) -> None:
-        """Take one command. `retired` counts the core's instructions."""
+    def issue(self, funct7: int, rs1: int, rs2: int, retired: int, pc: int) -> None:
+        """Take one command. `retired` counts the core's instructions; `pc` is where it is."""
         self._queue.append((funct7, rs1, rs2))
         self._gaps.append(retired - self._seen)
+        self._places.append(pc)
         self._seen = retired
         if len(self._queue) >= _BATCH:
             self._run()
 
-    def fence(self, retired: int) -> None:
+    def fence(self, retired: int, pc: int) -> None:
         """Wait until everything is done."""
         if self._queue or self.totals.commands:
-            self.issue(isa.Fence.funct7, 0, 0, retired)
+            self.issue(isa.Fence.funct7, 0, 0, retired, pc)
             self._run()
 
     def cycles(self, retired: int) -> int:
@@ -67,11 +79,22 @@ class Attached:
     def _run(self) -> None:
         if not self._queue:
             return
-        commands = isa.relocate(np.array(self._queue, isa.COMMAND), -self.base)
+        queue = np.array(self._queue, isa.COMMAND)
+        commands = isa.relocate(queue, -self.base)
         gaps = np.array(self._gaps, np.float64)
-        self._queue.clear()
-        self._gaps.clear()
-        done = self.machine.run(commands, timing=False)
+        places = self._places.copy()
+        for waiting in (self._queue, self._gaps, self._places):
+            waiting.clear()
+        try:
+            done = self.machine.run(commands, timing=False)
+        except SimulatorFault as fault:
+            raise SimulatorFault(
+                f"{fault.message}; DRAM addresses count from {self.base:#x}",
+                index=self._issued + fault.index,
+                text=isa.disassemble(queue[fault.index : fault.index + 1]).strip(),
+                issued=self._locate(places[fault.index]),
+            ) from None
+        self._issued += len(commands)
         cost = self._model.run(commands, gaps)
         fenced = int(commands["funct7"][-1]) == isa.Fence.funct7
         self._at = float(cost.times[-1, 3 if fenced else 0])

@@ -90,7 +90,7 @@ class Soc:
                 where=where,
                 remedy="give the target that it was built for, with --target",
             )
-        self.accelerator = Attached(target, board.ram_base, size)
+        self.accelerator = Attached(target, board.ram_base, size, elf.near)
         self.core = self._new_core(size)
 
     def run(self) -> SocResult:
@@ -177,7 +177,8 @@ class Soc:
         if board.console == "uart":
             Uart(self.write_text, self.finish).attach(core, board.uart_base, board.exit_base)
         if self.target.machine.attachment == "mmio":
-            registers = Registers(self.accelerator, lambda: self.retired, self.guard)
+            now = (lambda: self.retired, lambda: core.pc)
+            registers = Registers(self.accelerator, *now, self.guard)
             registers.attach(core, board.accelerator_base)
         return core
 
@@ -202,8 +203,8 @@ class Soc:
             self.core.stop()
 
     def _on_fence(self, address: int, size: int) -> None:
-        del address, size
-        self.guard(lambda: self.accelerator.fence(self.retired))
+        del size
+        self.guard(lambda: self.accelerator.fence(self.retired, address))
 
     def _on_counter(self, address: int, size: int) -> None:
         def read() -> None:
@@ -225,7 +226,7 @@ class Soc:
             if operands is not None:
                 funct7, first, second = operands
                 rs1, rs2 = self.core.register(first), self.core.register(second)
-                self.guard(lambda: self.accelerator.issue(funct7, rs1, rs2, self.retired))
+                self.guard(lambda: self.accelerator.issue(funct7, rs1, rs2, self.retired, pc))
                 return
         if not self.core.trap(number, pc):
             self.fault = UserError(

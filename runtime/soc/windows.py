@@ -18,10 +18,12 @@ class Registers:
         self,
         accelerator: "Attached",
         retired: Callable[[], int],
+        pc: Callable[[], int],
         guard: Callable[[Callable[[], None]], None],
     ) -> None:
         self._accelerator = accelerator
         self._retired = retired
+        self._pc = pc
         self._guard = guard
         # Accesses may come in halves, the lower one first.
         self._bytes = bytearray(STATUS + 8)
@@ -33,7 +35,7 @@ class Registers:
     def _read(self, offset: int, size: int) -> int:
         if offset == STATUS:
             # Not busy: the core's poll takes the time that the accelerator still needs.
-            self._guard(lambda: self._accelerator.fence(self._retired()))
+            self._guard(lambda: self._accelerator.fence(self._retired(), self._pc()))
             return 0
         return int.from_bytes(self._bytes[offset : offset + size], "little")
 
@@ -45,7 +47,8 @@ class Registers:
         if offset == COMMAND:
             rs1 = int.from_bytes(self._bytes[RS1 : RS1 + 8], "little")
             rs2 = int.from_bytes(self._bytes[RS2 : RS2 + 8], "little")
-            self._guard(lambda: self._accelerator.issue(value & 127, rs1, rs2, self._retired()))
+            now = self._retired(), self._pc()
+            self._guard(lambda: self._accelerator.issue(value & 127, rs1, rs2, *now))
 
 
 class Uart:
