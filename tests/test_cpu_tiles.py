@@ -75,7 +75,7 @@ def add_convolution(cases: Cases, case: dict[str, Any]) -> None:
     x = x if case["layout"] == "nchw" else np.ascontiguousarray(np.moveaxis(x, 1, -1))
     names = ("strides", "pads", "dilations", "groups", "layout")
     plain = bind(Conv, **{name: case[name] for name in names}, pad_value=3)
-    outputs = case["w"][0]
+    outputs: int = case["w"][0]
     probe = plain(Value(Tensor(DType.of(x), x.shape)), Value(Tensor(DType.I8, w.shape)))
     sides: list[Array] = [small(rng, outputs, dtype="i2").astype("i4")] * min(case["sides"], 1)
     if case["sides"] > 1:

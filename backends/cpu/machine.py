@@ -59,6 +59,8 @@ class Machine:
     """Lanes for each of which one instruction adds four products of 8-bit integers (VNNI), or 0."""
     pair_lanes: int
     """Lanes for each of which one instruction adds two products of 16-bit integers, or 0."""
+    permutes_bytes: bool
+    """Whether one instruction looks 64 bytes up in a table of 128 (AVX-512 VBMI)."""
     amx_int8: bool
     """Whether there are tile registers that multiply matrices of 8-bit integers."""
     amx_bf16: bool
@@ -108,6 +110,7 @@ def machine_of(target: Target) -> Machine:
         registers=32 if wide or not x86 else 16,
         vnni_lanes=16 if wide and "avx512vnni" in found else 8 if "avxvnni" in found else 0,
         pair_lanes=(16 if wide else 8 if "avx2" in found else 4) if x86 else 0,
+        permutes_bytes=wide and "avx512vbmi" in found,
         amx_int8=tiles and "amx-int8" in found,
         amx_bf16=tiles and "amx-bf16" in found,
         flags=tuple(sorted(table[name] for name in found if name in table)),

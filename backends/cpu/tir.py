@@ -158,6 +158,12 @@ def select(condition: Expr, yes: Expr | Number, no: Expr | Number) -> Expr:
     return Expr(node, like.dtype, lanes)
 
 
+def shuffle(first: Expr, second: Expr, lanes: Sequence[int]) -> Expr:
+    """The lanes of both vectors, numbered through, in another order."""
+    numbers = [tirx.const(lane, "int32") for lane in lanes]
+    return Expr(tirx.Shuffle([first.node, second.node], numbers), first.dtype, len(lanes))
+
+
 def intrinsic(name: str, *arguments: Expr, dtype: str = "", lanes: int = 0) -> Expr:
     """A pure LLVM intrinsic; its result has the type of its first argument unless told."""
     first = arguments[0]

@@ -1,7 +1,7 @@
 """Kernels, one file a family. Importing this package registers every rule."""
 
 from ..tir import Expr, Writer, constant, intrinsic, select
-from . import linear, pool, quantized, rows, scalar, shape
+from . import linear, lookup, pool, quantized, rows, scalar, shape
 from .elementwise import write_elementwise
 from .windows import halos_of
 
@@ -12,6 +12,7 @@ __all__ = [
     "halos_of",
     "intrinsic",
     "linear",
+    "lookup",
     "pool",
     "quantized",
     "rows",

@@ -1,5 +1,6 @@
-"""The map kernel: one expression at every point of a space; also strided copies."""
+"""Element-wise ops as maps, and strided copies."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,85 +9,11 @@ from mcc.ir import Value
 from ..plan import Planner
 from ..registry import Strides, contiguous
 from ..storage import Slot, stored
-from ..tail import Apply, Leaf, Node, Point, Tail, compute
-from ..tir import Buffer, Index, Writer
-from .loops import PARALLEL_WORK, Loop, collapse, fused_loops
-
-_CHUNK = 8192
-"""Elements that one thread takes at a time of a space without outer loops."""
-
-
-@dataclass(frozen=True)
-class Map:
-    """What is stored at each point; a loop's strides: the result's, then the operands'."""
-
-    loops: tuple[Loop, ...]
-    starts: tuple[int, ...]
-    root: Node
-    lanes: int
-
-    def write_at(
-        self,
-        writer: Writer,
-        operands: tuple[Buffer, ...],
-        out: Buffer,
-        starts: tuple[Index, ...],
-    ) -> None:
-        """One row (a space of one loop), from places that the surrounding loops set."""
-        (row,) = self.loops
-        self._row(writer, row, starts, operands, out)
-
-    def write(self, writer: Writer, operands: tuple[Buffer, ...], out: Buffer) -> None:
-        """The loops; outermost in parallel when there is enough to do."""
-        *outer, last = collapse(self.loops, len(self.starts))
-        work = last.extent * _cost(self.root)
-        for loop in outer:
-            work *= loop.extent
-        parallel = work >= PARALLEL_WORK
-        rest = 0
-        if not outer and last.extent >= 2 * _CHUNK:
-            rest = last.extent % _CHUNK
-            outer = [last.scaled(_CHUNK, last.extent // _CHUNK)]
-            last = Loop(_CHUNK, last.strides)
-        with fused_loops(writer, outer, self.starts, parallel=parallel) as places:
-            self._row(writer, last, places, operands, out)
-        if rest:
-            done = outer[0].extent
-            moved = [
-                start + done * stride
-                for start, stride in zip(self.starts, outer[0].strides, strict=True)
-            ]
-            with writer.once():
-                self._row(writer, Loop(rest, last.strides), moved, operands, out)
-
-    def _row(
-        self,
-        writer: Writer,
-        row: Loop,
-        places: Sequence[Index],
-        operands: tuple[Buffer, ...],
-        out: Buffer,
-    ) -> None:
-        done = 0
-        for lanes in (self.lanes, 1):
-            count = (row.extent - done) // lanes
-            if not count:
-                continue
-            moved = [
-                place + done * stride for place, stride in zip(places, row.strides, strict=True)
-            ]
-            with fused_loops(writer, [row.scaled(lanes, count)], moved, parallel=False) as at:
-                point = Point(tuple(at[1:]), row.strides[1:], lanes)
-                value = writer.bind(compute(self.root, writer, operands, point, None))
-                writer.store(out, at[0], value, row.strides[0])
-            done += count * lanes
-
-
-def _cost(node: Node) -> int:
-    """A rough count of operations per element."""
-    if isinstance(node, Apply):
-        return 4 + sum(_cost(item) for item in node.arguments)
-    return 1
+from ..tail import Apply, Leaf, Tail
+from ..tir import Buffer, Writer
+from .loops import Loop, collapse
+from .map import Map
+from .transpose import Transposition
 
 
 def write_elementwise(planner: Planner, tail: Tail) -> None:
@@ -130,10 +57,11 @@ def strided_copy(
     """A new array of `shape` whose element at i is source[start + i * strides]."""
     ours = contiguous(shape)
     loops = tuple(Loop(extent, (ours[axis], strides[axis])) for axis, extent in enumerate(shape))
+    size = math.prod(shape)
+    turning = Transposition.of(collapse(loops, 2), start, source.dtype, planner.machine)
+    if turning is not None and size:
+        return planner.call(name, turning, (source,), source.dtype, size)
     kernel = Map(loops, (0, start), Leaf(0), planner.machine.lanes(source.dtype))
-    size = 1
-    for extent in shape:
-        size *= extent
     return planner.call(name, _when_any(shape, kernel), (source,), source.dtype, size)
 
 

@@ -6,11 +6,11 @@ Round half to even; every float32 step is rounded.
 from typing import cast
 
 from mcc.ir import DType, Op
-from mcc.ops import Dequantize, Lookup, QAdd, Quantize, Requantize
+from mcc.ops import Dequantize, QAdd, Quantize, Requantize
 
 from ..registry import channel, elementwise
 from ..storage import stored
-from ..tir import Buffer, Expr, Writer, intrinsic, select
+from ..tir import Expr, Writer, intrinsic, select
 from .scalar import exactly
 
 
@@ -20,23 +20,30 @@ def rounded(x: Expr) -> Expr:
 
 
 def saturated(writer: Writer, x: Expr, zero: Expr | int, lo: int, hi: int, dtype: DType) -> Expr:
-    """clamp(x + zero, lo, hi) of a rounded float32; NaN becomes lo.
+    """clamp(rint(x) + zero, lo, hi) of a float32; NaN becomes lo.
 
-    The clamp comes first, in floats: beyond 2^24 they could not hold x + zero. For types of at most
-    16 bits.
+    The clamp comes first, in floats: beyond 2^24 they could not hold the sum, and with bounds that
+    are integers rounding and clamping commute. For types of at most 16 bits.
     """
     if isinstance(zero, int):
-        low, high = float(lo - zero), float(hi - zero)
-        # In the form of the processor's max and min; `not (x > low)` is true for NaN.
-        raised = writer.bind(select(x > low, x, low))
-        bounded = select(raised < high, raised, high)
-        return (bounded.cast("int32") + zero).cast(stored(dtype))
-    wide = zero.cast("int32")
+        near = _bounded(writer, x, float(lo - zero), float(hi - zero))
+        whole = _nearest(near)
+        return (whole + zero if zero else whole).cast(stored(dtype))
     reach = float(2**22)  # any zero point of 16 bits or fewer keeps the sum beyond the range
-    near = select(x > -reach, select(x < reach, x, reach), -reach)
-    total = writer.bind(near.cast("int32") + wide)
+    total = writer.bind(_nearest(_bounded(writer, x, -reach, reach)) + zero.cast("int32"))
     high_cut = select(total > hi, hi, total)
     return select(total < lo, lo, high_cut).cast(stored(dtype))
+
+
+def _bounded(writer: Writer, x: Expr, low: float, high: float) -> Expr:
+    # In the form of the processor's max and min; `not (x > low)` is true for NaN.
+    raised = writer.bind(select(x > low, x, low))
+    return writer.bind(select(raised < high, raised, high))
+
+
+def _nearest(x: Expr) -> Expr:
+    """The int32 nearest to a float32 within its range, halves to even: one conversion."""
+    return intrinsic("llvm.lrint", x, dtype="int32")
 
 
 def _axis(op: Op) -> int:
@@ -46,9 +53,9 @@ def _axis(op: Op) -> int:
 @elementwise(Quantize, align=channel(_axis))
 def quantize(op: Quantize, writer: Writer, x: Expr, scale: Expr, zero: Expr) -> Expr:
     dtype = op.zero.tensor.dtype
-    ratio = writer.bind(rounded(x / scale))
+    ratio = writer.bind(x / scale)
     if dtype is DType.I32:
-        return _quantize_wide(writer, ratio, zero)
+        return _quantize_wide(writer, writer.bind(rounded(ratio)), zero)
     return saturated(writer, ratio, zero, *dtype.limits, dtype)
 
 
@@ -72,7 +79,7 @@ def dequantize(op: Dequantize, writer: Writer, x: Expr, scale: Expr, zero: Expr)
 
 @elementwise(Requantize, align=channel(_axis))
 def requantize(op: Requantize, writer: Writer, x: Expr, multiplier: Expr) -> Expr:
-    product = writer.bind(rounded(x.cast("float32") * multiplier))
+    product = writer.bind(x.cast("float32") * multiplier)
     return saturated(writer, product, op.zero, op.lo, op.hi, op.dtype)
 
 
@@ -80,15 +87,5 @@ def requantize(op: Requantize, writer: Writer, x: Expr, multiplier: Expr) -> Exp
 def qadd(op: QAdd, writer: Writer, a: Expr, b: Expr) -> Expr:
     left = exactly((a.cast("int32") - op.a_zero).cast("float32") * op.a_scale)
     right = exactly((b.cast("int32") - op.b_zero).cast("float32") * op.b_scale)
-    total = writer.bind(rounded(writer.bind(left + right)))
+    total = writer.bind(left + right)
     return saturated(writer, total, op.zero, op.lo, op.hi, op.dtype)
-
-
-def _always(op: Op) -> bool:
-    return True
-
-
-@elementwise(Lookup, scalar=_always, whole=(1,))
-def lookup(op: Lookup, writer: Writer, x: Expr, table: Buffer) -> Expr:
-    place = x.cast("int32") + (128 if op.x.tensor.dtype is DType.I8 else 0)
-    return table.load(writer.bind(place))

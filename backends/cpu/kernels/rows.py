@@ -118,8 +118,9 @@ def softmax(op: Softmax, planner: Planner, tail: Tail) -> None:
             writer.store(out, place(index), value)
             return value
 
-        sums = row.fold(0.0, dtype, power, _plus)
-        row.each(lambda i, n: writer.store(out, place(i), out.load(place(i), n) / sums))
+        # One division a row; the sum is at least 1.
+        share = writer.bind(1.0 / row.fold(0.0, dtype, power, _plus))
+        row.each(lambda i, n: writer.store(out, place(i), out.load(place(i), n) * share))
 
     kernel = _rows(count, extent, lanes, 20, body) if extent else _rows(0, 0, 1, 0, body)
     slot = planner.call("softmax", kernel, (source,), dtype, count * extent)
@@ -153,10 +154,11 @@ def layer_norm(op: LayerNorm, planner: Planner, tail: Tail) -> None:
 
         variance = row.fold(0.0, dtype, square, _plus) / float(extent)
         root = writer.bind(intrinsic("llvm.sqrt", writer.bind(variance + op.epsilon)))
+        share = writer.bind(1.0 / root)
 
         def step(index: Index, n: int) -> None:
             factor = inputs[1].load(index_sum((number, scale_step), (index, 1)), n)
-            value = (element(index, n) - mean) / root * factor
+            value = (element(index, n) - mean) * share * factor
             if bias is not None:
                 value = value + inputs[2].load(index_sum((number, bias_step), (index, 1)), n)
             writer.store(out, index_sum((start, 1), (index, 1)), value)

@@ -16,8 +16,9 @@ from ..registry import contiguous, lower
 from ..storage import Slot
 from ..tail import Leaf, Tail
 from ..tir import Buffer, Index, Writer, constant, index_sum, select
-from .elementwise import Map, strided_copy, transposed
+from .elementwise import strided_copy, transposed
 from .loops import PARALLEL_WORK, Loop
+from .map import Map
 
 
 @lower(Reshape)

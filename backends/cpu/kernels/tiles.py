@@ -16,6 +16,7 @@ import numpy as np
 
 from mcc.ir import Array
 
+from ..registry import contiguous
 from ..tail import Node, Point, compute
 from ..tir import Buffer, Expr, Index, Writer, constant, index_sum, smaller_index
 from .loops import PARALLEL_WORK, Loop, fused_loops, nested_loops, widths
@@ -203,11 +204,12 @@ class TileContraction:
         if inputs[1].size * self.product.itemsize <= _SMALL_WEIGHTS:
             # All weights stay in the cache; what is read of x then serves every block.
             order = [*with_w, *without_w]
-        cut = len(order)
-        while parallel and cut and math.prod(loop.extent for loop in order[: cut - 1]) >= _TASKS:
+        loops, fetched = self._fetching(inputs, order, block, cover, region.blocks)
+        cut = len(loops)
+        while parallel and cut and math.prod(loop.extent for loop in loops[: cut - 1]) >= _TASKS:
             cut -= 1
-        outer, inner = (order[:cut], order[cut:]) if parallel else ([], order)
-        with fused_loops(writer, outer, starts, parallel=parallel) as task:
+        outer, inner = (loops[:cut], loops[cut:]) if parallel else ([], loops)
+        with fused_loops(writer, outer, [*starts, 0], parallel=parallel) as task:
             writer.effect("llvm.x86.ldtilecfg", inputs[2].address(0))
             sums = [
                 [writer.scratch(self.product.dtype, _ROWS * LANES) for _ in range(region.columns)]
@@ -215,13 +217,44 @@ class TileContraction:
             ]
             with (
                 nested_loops(writer, inner, task) as row,
-                cover.blocks(writer, row) as position,
-                nested_loops(writer, [] if block in order else [block], position) as places,
+                cover.blocks(
+                    writer, row, fetched * _ROW_BYTES // self.product.itemsize
+                ) as position,
+                nested_loops(
+                    writer, [] if block in order else [block.with_array(0)], position
+                ) as places,
             ):
-                held = [writer.bind_index(place) for place in places]
-                self._accumulate(writer, inputs, held, cover.second, sums)
+                *held, slice_ = (writer.bind_index(place) for place in places)
+                fetch = _Fetch(index_sum((slice_, 1), (self.block_stride, 1)), fetched)
+                self._accumulate(writer, inputs, held, cover.second, sums, fetch)
                 self._store(writer, inputs[3:], out, held, cover.second, sums, region)
             writer.effect("llvm.x86.tilerelease")
+
+    def _fetching(
+        self,
+        inputs: tuple[Buffer, ...],
+        order: Sequence[Loop],
+        block: Loop,
+        cover: "_Cover",
+        blocks: int,
+    ) -> tuple[list[Loop], int]:
+        """The loops with one more array, and how many lines each multiplication fetches.
+
+        All positions together fetch the next block's weights into the cache, for only the first
+        would wait for them: that of number n, the nth part of each tile of weights. The array is
+        where that part begins.
+        """
+        if block not in order or blocks == 1:
+            return [loop.with_array(0) for loop in order], 0
+        place = order.index(block)
+        inside = [loop.extent for loop in order[place + 1 :]]
+        b = self.blocking
+        tile_lines = b.columns * b.units
+        lines = -(-tile_lines // (math.prod(inside) * cover.count))
+        part = lines * _ROW_BYTES // self.product.itemsize
+        counts = contiguous((*inside, cover.count))[:-1]
+        strides = [0] * (place + 1) + [count * part for count in counts]
+        return [loop.with_array(n) for loop, n in zip(order, strides, strict=True)], lines
 
     def _cover(self, without_w: Sequence[Loop]) -> "_Cover":
         b = self.blocking
@@ -239,6 +272,7 @@ class TileContraction:
         places: Sequence[Index],
         second: tuple[int, ...],
         sums: Sequence[Sequence[Buffer]],
+        fetch: "_Fetch",
     ) -> None:
         b, item = self.blocking, self.product.itemsize
         tiles, columns = range(len(sums)), range(len(sums[0]))
@@ -248,6 +282,9 @@ class TileContraction:
                 writer.effect("llvm.x86.tilezero", _register(_SUMS + 2 * tile + column))
 
         def step(x_at: Index, w_at: Index) -> None:
+            for line in range(fetch.lines):
+                ahead = index_sum((w_at, 1), (fetch.distance, 1), (line, _ROW_BYTES // item))
+                writer.prefetch(inputs[1], ahead)
             for tile in tiles:
                 place = index_sum((x_at, 1), (tile, second[X]))
                 _load(writer, _XS + tile, inputs[0], place, self.tile.strides[X] * item)
@@ -321,6 +358,15 @@ class _Region:
 
 
 @dataclass(frozen=True)
+class _Fetch:
+    """What each multiplication fetches of weights that come later."""
+
+    distance: Index
+    """In elements, from the weights in use."""
+    lines: int
+
+
+@dataclass(frozen=True)
 class _Cover:
     """A loop in blocks of `size`; the last begins early rather than be smaller."""
 
@@ -331,16 +377,25 @@ class _Cover:
     of_lead: bool
     """Whether the loop is one of the rows' and each tile a whole row."""
 
+    @property
+    def count(self) -> int:
+        return -(-self.loop.extent // self.size)
+
     @contextmanager
-    def blocks(self, writer: Writer, starts: Sequence[Index]) -> Generator[list[Index]]:
+    def blocks(self, writer: Writer, starts: Sequence[Index], step: int) -> Generator[list[Index]]:
+        """Where each array stands at each block; a last one moves by `step` a block."""
         extent = self.loop.extent
-        with writer.loop(-(-extent // self.size)) as number:
+        *starts, last = starts
+        with writer.loop(self.count) as number:
             first = index_sum((number, self.size))
             if extent % self.size:
                 first = writer.bind_index(smaller_index(first, extent - self.size))
             yield [
-                writer.bind_index(index_sum((start, 1), (first, stride)))
-                for start, stride in zip(starts, self.loop.strides, strict=True)
+                *(
+                    writer.bind_index(index_sum((start, 1), (first, stride)))
+                    for start, stride in zip(starts, self.loop.strides, strict=True)
+                ),
+                index_sum((last, 1), (number, step)),
             ]
 
 
