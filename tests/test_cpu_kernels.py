@@ -186,6 +186,11 @@ def test_shape_ops() -> None:
         add("gather32", bind(Gather, axis=0), y, (indices % 2).astype("i4"))
     add("concat", joined(2), x, x[:, :, :2], x[:, :, :0], floats(rng, 2, 3, 1, 19))
     add("concat0", joined(0), x, x, x)
+    for dtype in ("f4", "f8", "i1"):
+        turned = (floats(rng, 2, 37, 3, 50) * 9).astype(dtype)
+        for perm in ((0, 3, 1, 2), (3, 0, 2, 1), (0, 2, 3, 1), (1, 2, 0, 3), (3, 2, 1, 0)):
+            add(f"turn{perm}", bind(Transpose, perm=perm), turned)
+    add("square", bind(Transpose, perm=(1, 0)), floats(rng, 32, 16))
     add("big_transpose", bind(Transpose, perm=(0, 2, 1)), floats(rng, 1, 300, 301))
     add("empty", bind(Transpose, perm=(1, 0)), floats(rng, 0, 4))
     cases.check()

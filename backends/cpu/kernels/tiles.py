@@ -176,11 +176,14 @@ class TileContraction:
         steps = math.prod(tap.extent for tap in self.taps) * self.run * self.product.unit
         # A tile register does the work of sixteen vectors.
         parallel = steps * results >= 8 * PARALLEL_WORK
+        # By every task that takes part: the configuration is its thread's own.
+        writer.effect("llvm.x86.ldtilecfg", inputs[2].address(0))
         width = self.blocking.columns * LANES
         whole, rest = divmod(self.vec.extent, width)
         for first, blocks, valid in ((0, whole, width), (whole, 1, rest)):
             if blocks and valid:
                 self._region(writer, inputs, out, _Region(first, blocks, valid), parallel=parallel)
+        writer.effect("llvm.x86.tilerelease")
 
     def _region(
         self,
@@ -210,7 +213,6 @@ class TileContraction:
             cut -= 1
         outer, inner = (loops[:cut], loops[cut:]) if parallel else ([], loops)
         with fused_loops(writer, outer, [*starts, 0], parallel=parallel) as task:
-            writer.effect("llvm.x86.ldtilecfg", inputs[2].address(0))
             sums = [
                 [writer.scratch(self.product.dtype, _ROWS * LANES) for _ in range(region.columns)]
                 for _ in range(self.blocking.tiles)
@@ -228,7 +230,6 @@ class TileContraction:
                 fetch = _Fetch(index_sum((slice_, 1), (self.block_stride, 1)), fetched)
                 self._accumulate(writer, inputs, held, cover.second, sums, fetch)
                 self._store(writer, inputs[3:], out, held, cover.second, sums, region)
-            writer.effect("llvm.x86.tilerelease")
 
     def _fetching(
         self,
