@@ -19,6 +19,7 @@ EXTENSIONS: dict[str, str] = {
     "lut": "a 256-byte table applied at move-out",
     "pool": "max and average pooling with windows up to 15 at move-out",
     "move_out_scratchpad": "move-out into scratchpad rows instead of DRAM",
+    "sparse_2_4": "2:4 weights: a tile twice as deep in the time of a dense one",
     "pixel_repeats": "move-in that writes a pixel's channels into several rows (some Gemminis)",
 }
 """The extensions that a target may list, each with what it adds to the portable instruction set."""

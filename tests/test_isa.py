@@ -211,6 +211,13 @@ def test_limits_of_the_portable_subset(instruction: Instruction, reason: str) ->
         (isa.ConfigPool(mode=1, height=3, pad_up=3), "pad_up must be less"),
         (isa.MoveOutScratchpad(destination=isa.accumulator(0), cols=1), "the destination must be"),
         (isa.MoveOutScratchpad(cols=0), "cols must be 1 to 64"),
+        (isa.PreloadSparse(local=0, cols=16, rows=6), "rows must be a multiple of 4"),
+        (isa.PreloadSparse(local=isa.accumulator(0)), "weights must come from a row of the scr"),
+        (isa.ComputeSparsePreloaded(cols=16, rows=1), "second_cols must be 1 to 16"),
+        (
+            isa.ComputeSparseKept(cols=1, rows=1, second=isa.GARBAGE, second_cols=1),
+            "A must come from rows of the scratchpad",
+        ),
     ],
 )
 def test_limits_of_the_extensions(instruction: Instruction, reason: str) -> None:

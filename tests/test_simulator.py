@@ -146,6 +146,67 @@ def test_kept_weights_strides_and_accumulation() -> None:
     assert np.array_equal(get(m, OUT, 8, 16), requantize(sums, np.float32(0.001)))
 
 
+def sparse_tiles(rng: np.random.Generator, count: int) -> Int8:
+    """Weights [count, 32, 16], two of four in each column."""
+    weights = rng.integers(-128, 128, (count, 8, 4, 16)).astype(np.int8)
+    weights[rng.random(weights.shape).argsort(2).argsort(2) < 2] = 0
+    return weights.reshape(count, 32, 16)
+
+
+@given(st.integers(0, 999))
+def test_sparse_tiles_are_told_and_unpack_to_themselves(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    weights = sparse_tiles(rng, 3)
+    weights[rng.random(weights.shape) < 0.3] = 0
+    assert isa.is_sparse(weights).all()
+    for rows, wanted in zip(isa.pack_sparse(weights), weights, strict=True):
+        assert np.array_equal(isa.unpack_sparse(rows, 16), wanted)
+    weights[1, 4:7, 5] = 1
+    weights[2, 6:8, 5] = 1
+    weights[2, 4:6, 5] = 0
+    assert isa.is_sparse(weights).tolist() == [True, False, True]
+
+
+def test_a_sparse_tile_is_a_product_twice_as_deep() -> None:
+    """Its second piece of rows keeps the weights; the halves of A lie anywhere."""
+    rng = np.random.default_rng(2)
+    a = rng.integers(-128, 128, (2, 20, 16)).astype(np.int8)
+    (b,) = sparse_tiles(rng, 1)
+    m = machine()
+    put(m, A, a)
+    put(m, B, isa.pack_sparse(b[None]))
+    put(m, D, np.zeros(16, np.int32))
+    program: list[Instruction] = [
+        isa.ConfigLoad(state=0, stride=16),
+        isa.ConfigLoad(state=2, stride=0),
+        isa.ConfigStore(stride=16, scale=0.002),
+    ]
+    for half, row in enumerate((100, 7)):
+        program += [
+            isa.MoveIn(dram=A + 320 * half, local=row, cols=16, rows=16),
+            isa.MoveIn(dram=A + 320 * half + 256, local=row + 16, cols=16, rows=4),
+        ]
+    program += [
+        isa.MoveIn(dram=B, local=4096, cols=16, rows=16),
+        isa.MoveIn(dram=B + 256, local=4112, cols=16, rows=4),
+        isa.MoveIn3(dram=D, local=accumulator(0), cols=16, rows=16),
+        isa.PreloadSparse(
+            local=4096, cols=16, rows=16, destination=accumulator(0, accumulate=True),
+            destination_cols=16, destination_rows=16,
+        ),
+        isa.ComputeSparsePreloaded(local=100, cols=16, rows=16, second=7, second_cols=16),
+        isa.PreloadSparse(
+            destination=accumulator(16), destination_cols=16, destination_rows=4,
+        ),
+        isa.ComputeSparseKept(local=116, cols=16, rows=4, second=23, second_cols=16),
+        isa.MoveOut(dram=OUT, local=accumulator(0), cols=16, rows=16),
+        isa.MoveOut(dram=OUT + 256, local=accumulator(16), cols=16, rows=4),
+    ]  # fmt: skip
+    run(m, program)
+    sums = np.concatenate(list(a), 1).astype(np.int32) @ b.astype(np.int32)
+    assert np.array_equal(get(m, OUT, 20, 16), requantize(sums, np.float32(0.002)))
+
+
 def test_transposes() -> None:
     rng = np.random.default_rng(2)
     a = rng.integers(-128, 128, (16, 16)).astype(np.int8)
@@ -408,7 +469,7 @@ def commands(draw: st.DrawFn) -> Instruction:
     in_accumulator = draw(st.booleans())
     at = accumulator(row) if in_accumulator else scratchpad(row)
     scale = draw(st.sampled_from([1.0, 0.5, 0.013, 0.37]))
-    match draw(st.integers(0, 13)):
+    match draw(st.integers(0, 15)):
         case 0:
             return isa.ConfigLoad(
                 state=draw(st.integers(0, 2)), stride=draw(st.sampled_from([0, 16, 40, 64])),
@@ -432,6 +493,20 @@ def commands(draw: st.DrawFn) -> Instruction:
         case 4 | 5:
             kind2 = draw(st.sampled_from([isa.ComputePreloaded, isa.ComputeKept]))
             return kind2(local=row, cols=cols, rows=rows)
+        case 14:
+            source = draw(st.sampled_from([isa.GARBAGE, row]))
+            return isa.PreloadSparse(
+                local=source, cols=cols, rows=4 * draw(st.integers(0, 4)),
+                destination=accumulator(draw(st.integers(0, 32)), accumulate=draw(st.booleans())),
+                destination_cols=draw(st.integers(0, 16)),
+                destination_rows=draw(st.integers(0, 16)),
+            )  # fmt: skip
+        case 15:
+            kind3 = draw(st.sampled_from([isa.ComputeSparsePreloaded, isa.ComputeSparseKept]))
+            return kind3(
+                local=row, cols=cols, rows=rows, second=draw(st.integers(0, 32)),
+                second_cols=draw(st.integers(1, 16)),
+            )  # fmt: skip
         case 6:
             return isa.ConfigStore(
                 stride=draw(st.sampled_from([16, 64])), scale=scale,
@@ -465,6 +540,13 @@ def commands(draw: st.DrawFn) -> Instruction:
             )  # fmt: skip
 
 
+COMPUTES = (
+    isa.ComputePreloaded,
+    isa.ComputeKept,
+    isa.ComputeSparsePreloaded,
+    isa.ComputeSparseKept,
+)
+
 PROLOGUE: list[Instruction] = [
     isa.ConfigLoad(state=0, stride=64),
     *(isa.MoveIn(dram=64, local=row, cols=64, rows=16) for row in range(0, 48, 16)),
@@ -486,11 +568,11 @@ def test_the_kernels_do_what_the_classes_say(program: list[Instruction], seed: i
     legal: list[Instruction] = list(PROLOGUE)
     ready = False
     for instruction in program:
-        if isinstance(instruction, isa.ComputePreloaded | isa.ComputeKept):
+        if isinstance(instruction, COMPUTES):
             if not ready:
                 continue
             ready = False
-        ready = ready or isinstance(instruction, isa.Preload)
+        ready = ready or isinstance(instruction, isa.Preload | isa.PreloadSparse)
         legal.append(instruction)
     m.run(isa.encode(legal))
     for instruction in legal:

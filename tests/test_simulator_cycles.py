@@ -49,6 +49,24 @@ def test_new_weights_cost_the_array_s_depth() -> None:
     assert cycles(pairs(100, 0, 4096)) == pytest.approx(1600, abs=80)
 
 
+def sparse_pairs(count: int, second: int) -> Commands:
+    """Like `pairs` with new 2:4 weights at row 4096, the second half of A at `second`."""
+    program = np.zeros(2 * count, isa.COMMAND)
+    program[::2] = isa.PreloadSparse(
+        local=4096, cols=16, rows=16, destination=accumulator(0), destination_cols=16,
+        destination_rows=16,
+    ).encode()  # fmt: skip
+    program[1::2] = isa.ComputeSparsePreloaded(
+        local=0, cols=16, rows=16, second=second, second_cols=16
+    ).encode()
+    return program
+
+
+def test_a_sparse_tile_costs_what_a_dense_one_does() -> None:
+    assert cycles(sparse_pairs(100, 64)) == cycles(pairs(100, 0, 4096))
+    assert cycles(sparse_pairs(100, 4200)) == cycles(pairs(100, 0, 64))
+
+
 def test_weights_in_the_same_bank_cost_twice() -> None:
     assert cycles(pairs(100, 0, 64)) == pytest.approx(3200, abs=100)
 

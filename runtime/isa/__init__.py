@@ -30,6 +30,8 @@ from .locals import (
     scratchpad,
 )
 from .moves import MoveIn, MoveIn2, MoveIn3, MoveOut
+from .sparse import ComputeSparseKept, ComputeSparsePreloaded, PreloadSparse
+from .sparsity import is_sparse, pack_sparse, unpack_sparse
 from .state import State, Window
 from .synchronize import Fence, Flush
 from .table import INSTRUCTIONS, UNKNOWN, decode, encode, operation, operations, relocate
@@ -44,6 +46,8 @@ __all__ = [
     "Commands",
     "ComputeKept",
     "ComputePreloaded",
+    "ComputeSparseKept",
+    "ComputeSparsePreloaded",
     "ConfigExecute",
     "ConfigLoad",
     "ConfigPad",
@@ -64,6 +68,7 @@ __all__ = [
     "MoveOut",
     "MoveOutScratchpad",
     "Preload",
+    "PreloadSparse",
     "State",
     "Window",
     "accumulates",
@@ -79,11 +84,14 @@ __all__ = [
     "illegal_for",
     "in_accumulator",
     "instruction_table",
+    "is_sparse",
     "operation",
     "operations",
+    "pack_sparse",
     "parse_local",
     "relocate",
     "row_of",
     "scratchpad",
+    "unpack_sparse",
     "update_document",
 ]

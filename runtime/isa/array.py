@@ -1,5 +1,6 @@
 """The systolic array: preload names the weights and the destination, compute does the product."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,6 +9,7 @@ from .configure import Refusals
 from .encoding import Columns, Instruction, integer, local_address
 from .locals import ACCUMULATOR_BIT, GARBAGE, accumulates, row_of
 from .moves import refuse_odd_local
+from .sparsity import unpack_sparse
 
 if TYPE_CHECKING:
     from ..target import Accelerator
@@ -33,25 +35,74 @@ class Preload(Instruction, mnemonic="preload", funct7=6):
     destination_rows: int = integer("rs2", 63, 48, default=0)
 
     def execute(self, state: "State") -> None:
-        state.preload = (self.local, self.cols, self.rows)
+        state.preload, state.preload_sparse = (self.local, self.cols, self.rows), False
         state.destination = (self.destination, self.destination_cols, self.destination_rows)
 
     @classmethod
     def limits(cls, fields: Columns, machine: "Accelerator") -> Refusals:
-        for name in ("cols", "rows", "destination_cols", "destination_rows"):
-            yield fields[name] > machine.dim, f"{name} must be at most {machine.dim}"
-        source = fields["local"].astype(np.int64)
-        in_acc = source >> ACCUMULATOR_BIT & 1 == 1
-        yield (
-            (source != GARBAGE) & (in_acc | refuse_odd_local(source)),
-            "weights must come from a row of the scratchpad",
-        )
-        target = fields["destination"].astype(np.int64)
-        in_acc = target >> ACCUMULATOR_BIT & 1 == 1
-        yield (
-            (target != GARBAGE) & (~in_acc | refuse_odd_local(target)),
-            "results must go to a row of the accumulator",
-        )
+        yield from preload_limits(fields, machine)
+
+
+def preload_limits(fields: Columns, machine: "Accelerator") -> Refusals:
+    """What every preload must keep to."""
+    for name in ("cols", "rows", "destination_cols", "destination_rows"):
+        yield fields[name] > machine.dim, f"{name} must be at most {machine.dim}"
+    source = fields["local"].astype(np.int64)
+    in_acc = source >> ACCUMULATOR_BIT & 1 == 1
+    yield (
+        (source != GARBAGE) & (in_acc | refuse_odd_local(source)),
+        "weights must come from a row of the scratchpad",
+    )
+    target = fields["destination"].astype(np.int64)
+    in_acc = target >> ACCUMULATOR_BIT & 1 == 1
+    yield (
+        (target != GARBAGE) & (~in_acc | refuse_odd_local(target)),
+        "results must go to a row of the accumulator",
+    )
+
+
+def load_weights(state: "State") -> None:
+    """Brings the preloaded weights into the array; zeros where none are given."""
+    (source, cols, rows), dim = state.preload, state.dim
+    state.weights[:] = 0
+    if source == GARBAGE:
+        return
+    first = row_of(source)
+    if state.preload_sparse:
+        given = state.scratchpad[first : first + rows + rows // 4]
+        state.weights[:, :cols] = unpack_sparse(given, rows)[:, :cols]
+        return
+    weights = np.zeros((dim, dim), np.int32)
+    weights[:rows, :cols] = state.scratchpad[first : first + rows, :cols]
+    state.weights[:dim] = weights.T if state.execute.transpose_b else weights
+
+
+def multiply(
+    state: "State", halves: Sequence[tuple[int, int]], rows: int, *, transposes: bool = False
+) -> None:
+    """C = A * B, or C += A * B, for the preloaded destination.
+
+    `halves` gives for each `dim` of A's depth the first row in the scratchpad and how many columns.
+    """
+    destination, cols, out_rows = state.destination
+    state.preload = state.destination = (GARBAGE, 0, 0)
+    if destination == GARBAGE:
+        return
+    dim = state.dim
+    left = np.zeros((dim, 2 * dim), np.int32)
+    for half, (local, width) in enumerate(halves):
+        for i in range(rows):
+            source = row_of(local) + i * state.execute.a_stride
+            left[i, half * dim : half * dim + width] = state.scratchpad[source, :width]
+    if transposes and state.execute.transpose_a:
+        left[:, :dim] = left[:, :dim].T.copy()
+    product = left @ state.weights
+    for i in range(out_rows):
+        target = row_of(destination) + i * state.execute.c_stride
+        if accumulates(destination):
+            state.accumulator[target, :cols] += product[i, :cols]  # wraps around
+        else:
+            state.accumulator[target, :cols] = product[i, :cols]
 
 
 class _Compute(Instruction, mnemonic="compute", funct7=-1):
@@ -67,23 +118,7 @@ class _Compute(Instruction, mnemonic="compute", funct7=-1):
     bias_rows: int = integer("rs2", 63, 48, default=0)
 
     def _multiply(self, state: "State") -> None:
-        destination, cols, rows = state.destination
-        state.preload = state.destination = (GARBAGE, 0, 0)
-        if destination == GARBAGE:
-            return
-        left = np.zeros((state.dim, state.dim), np.int32)
-        for i in range(self.rows):
-            source = row_of(self.local) + i * state.execute.a_stride
-            left[i, : self.cols] = state.scratchpad[source, : self.cols]
-        if state.execute.transpose_a:
-            left = left.T.copy()
-        product = left @ state.weights.astype(np.int32)
-        for i in range(rows):
-            target = row_of(destination) + i * state.execute.c_stride
-            if accumulates(destination):
-                state.accumulator[target, :cols] += product[i, :cols]  # wraps around
-            else:
-                state.accumulator[target, :cols] = product[i, :cols]
+        multiply(state, [(self.local, self.cols)], self.rows, transposes=True)
 
     @classmethod
     def limits(cls, fields: Columns, machine: "Accelerator") -> Refusals:
@@ -108,14 +143,7 @@ class ComputePreloaded(_Compute, mnemonic="compute_new", funct7=4):
     """
 
     def execute(self, state: "State") -> None:
-        source, cols, rows = state.preload
-        weights = np.zeros_like(state.weights)
-        if source != GARBAGE:
-            given = state.scratchpad[row_of(source) : row_of(source) + rows, :cols]
-            weights[:rows, :cols] = given
-        if state.execute.transpose_b:
-            weights = weights.T.copy()
-        state.weights = weights
+        load_weights(state)
         self._multiply(state)
 
 

@@ -58,9 +58,11 @@ class State:
         self.accumulator = np.zeros((machine.accumulator.total_rows, self.dim), np.int32)
         self.scales = np.zeros((machine.scale_rows, self.dim), np.float32)
         self.tables = np.zeros((machine.tables, 256), np.int8)
-        self.weights = np.zeros((self.dim, self.dim), np.int8)
+        # Twice as deep as the array for 2:4 weights; the other half of dense ones is zero.
+        self.weights = np.zeros((2 * self.dim, self.dim), np.int32)
         self.pads = [0, 0, 0]
         self.preload: tuple[int, int, int] = (GARBAGE, 0, 0)
+        self.preload_sparse = False
         self.destination: tuple[int, int, int] = (GARBAGE, 0, 0)
         self.load = [ConfigLoad(state=state) for state in range(3)]
         self.execute = ConfigExecute()

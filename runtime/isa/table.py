@@ -17,6 +17,7 @@ from .extensions import (
     MoveOutScratchpad,
 )
 from .moves import MoveIn, MoveIn2, MoveIn3, MoveOut
+from .sparse import ComputeSparseKept, ComputeSparsePreloaded, PreloadSparse
 from .synchronize import Fence, Flush
 
 INSTRUCTIONS: tuple[type[Instruction], ...] = (
@@ -40,6 +41,9 @@ INSTRUCTIONS: tuple[type[Instruction], ...] = (
     ConfigTable,
     ConfigPool,
     MoveOutScratchpad,
+    PreloadSparse,
+    ComputeSparsePreloaded,
+    ComputeSparseKept,
 )
 """In the order of the documentation.
 

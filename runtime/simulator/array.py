@@ -22,6 +22,7 @@ from .memory import (
     PRELOAD_COLS,
     PRELOAD_ROW,
     PRELOAD_ROWS,
+    PRELOAD_SPARSE,
     TARGET,
     TARGET_COLS,
     TARGET_ROWS,
@@ -39,9 +40,21 @@ def preload(m: Memory, op: Record) -> None:
     m.words[PRELOAD_ROW] = op.preload_local
     m.words[PRELOAD_COLS] = op.preload_cols
     m.words[PRELOAD_ROWS] = op.preload_rows
+    m.words[PRELOAD_SPARSE] = 0
     m.words[TARGET] = op.preload_destination
     m.words[TARGET_COLS] = op.preload_destination_cols
     m.words[TARGET_ROWS] = op.preload_destination_rows
+
+
+@kernel
+def preload_sparse(m: Memory, op: Record) -> None:
+    m.words[PRELOAD_ROW] = op.preload_sparse_local
+    m.words[PRELOAD_COLS] = op.preload_sparse_cols
+    m.words[PRELOAD_ROWS] = op.preload_sparse_rows
+    m.words[PRELOAD_SPARSE] = 1
+    m.words[TARGET] = op.preload_sparse_destination
+    m.words[TARGET_COLS] = op.preload_sparse_destination_cols
+    m.words[TARGET_ROWS] = op.preload_sparse_destination_rows
 
 
 @kernel
@@ -70,6 +83,8 @@ def _load_weights(m: Memory) -> int:
     fault = _check_scratchpad(m, source, 1, rows, cols)
     if fault:
         return READ_UNDEFINED_WEIGHTS if fault == READ_UNDEFINED_SCRATCHPAD else fault
+    if m.words[PRELOAD_SPARSE]:
+        return _unpack_weights(m, source, rows, cols)
     if m.config[EXECUTE].config_ex_transpose_b:
         for k in range(rows):
             for c in range(cols):
@@ -82,9 +97,24 @@ def _load_weights(m: Memory) -> int:
 
 
 @kernel
+def _unpack_weights(m: Memory, source: int, rows: int, cols: int) -> int:
+    """2:4 weights: `rows` rows of those that are kept, then their indices (`isa.sparsity`)."""
+    dim = m.weights.shape[1]
+    fault = _check_scratchpad(m, source + rows, 1, rows // 4, dim)
+    if fault:
+        return READ_UNDEFINED_WEIGHTS if fault == READ_UNDEFINED_SCRATCHPAD else fault
+    for row in range(rows):
+        for c in range(cols):
+            byte = m.scratchpad[source + rows + row // 4, row % 4 * (dim // 4) + c // 4]
+            depth = row // 2 * 4 + ((int(byte) >> (2 * (c % 4))) & 3)
+            m.weights[depth, c] += np.int16(m.scratchpad[source + row, c])
+    return 0
+
+
+@kernel
 def _multiply_row(m: Memory, a: npt.NDArray[np.int8]) -> None:
     """`Memory.sums` = one row of A, `dim` long, times the weights."""
-    dim = m.weights.shape[0]
+    dim = m.weights.shape[1]
     if dim == 16:
         # With constant trip counts this becomes a few vector instructions.
         for c in range(16):
@@ -127,10 +157,12 @@ def _accumulate_tile(
 
 
 @kernel
-def _gather_row(m: Memory, first: int, step: int, i: int, rows: int, cols: int) -> None:
+def _gather_row(
+    m: Memory, first: int, step: int, i: int, rows: int, cols: int, transposed: bool
+) -> None:
     """`Memory.row` = row i of A with zeros behind; of its transpose where A is to be transposed."""
     m.row[:] = np.int8(0)
-    if m.config[EXECUTE].config_ex_transpose_a:
+    if transposed:
         for k in range(rows):
             m.row[k] = m.scratchpad[first + k * step, i]
     else:
@@ -139,7 +171,19 @@ def _gather_row(m: Memory, first: int, step: int, i: int, rows: int, cols: int) 
 
 
 @kernel
-def _compute(m: Memory, is_new: bool, local: int, cols: int, rows: int) -> int:
+def _add_second_half(m: Memory, first: int, step: int, cols: int) -> None:
+    """Adds to `Memory.sums` a row of A's second half times the weights' second half."""
+    dim = m.weights.shape[1]
+    for k in range(cols):
+        value = np.int32(m.scratchpad[first + step, k])
+        for c in range(dim):
+            m.sums[c] += np.int32(value * np.int32(m.weights[dim + k, c]))
+
+
+@kernel
+def _compute(
+    m: Memory, is_new: bool, local: int, cols: int, rows: int, second: int, second_cols: int
+) -> int:
     if m.words[PRELOAD_ROW] < 0:
         return NO_PRELOAD
     if is_new:
@@ -147,16 +191,20 @@ def _compute(m: Memory, is_new: bool, local: int, cols: int, rows: int) -> int:
         if fault:
             return fault
     config = m.config[EXECUTE]
+    dim = m.weights.shape[1]
     step, out_step = config.config_ex_a_stride, config.config_ex_c_stride
-    transposed = config.config_ex_transpose_a
+    transposed = config.config_ex_transpose_a and second_cols == 0
     fault = _check_scratchpad(m, local, step, rows, cols)
+    if fault == 0 and second_cols:
+        fault = _check_scratchpad(m, second, step, rows, second_cols)
     if fault:
         return fault
     target = m.words[TARGET]
     out_cols, out_rows = m.words[TARGET_COLS], m.words[TARGET_ROWS]
     if target == _GARBAGE or out_rows == 0 or out_cols == 0:
         return 0
-    m.words[MACS] += rows * cols * out_cols
+    # Of two halves of A the array multiplies as many weights as of one.
+    m.words[MACS] += rows * out_cols * ((cols + second_cols + 1) // 2 if second_cols else cols)
     first = target & _ROW_MASK
     accumulate = (target >> 30) & 1
     last = first + (out_rows - 1) * out_step
@@ -165,7 +213,7 @@ def _compute(m: Memory, is_new: bool, local: int, cols: int, rows: int) -> int:
         return ACCUMULATOR_BOUNDS
     mask = columns_mask(out_cols)
     given = cols if transposed else rows
-    whole = m.weights.shape[0] == 16 and cols == 16 and out_cols == 16 and not transposed
+    whole = dim == 16 and cols == 16 and out_cols == 16 and not transposed
     for i in range(out_rows):
         place = first + i * out_step
         if accumulate and m.accumulator_valid[place] & mask != mask:
@@ -176,20 +224,26 @@ def _compute(m: Memory, is_new: bool, local: int, cols: int, rows: int) -> int:
             return UNORDERED_ROW
         m.accumulator_valid[place] |= mask
         m.loaded[place] = 0
-    if whole and given >= out_rows:
+    if whole and given >= out_rows and (second_cols == 0 or second_cols == 16):
         if not accumulate:
             for i in range(out_rows):
                 m.accumulator[first + i * out_step, :] = np.int32(0)
         _accumulate_tile(
             m.scratchpad, local, step, m.weights, m.accumulator, first, out_step, out_rows
         )
+        if second_cols:
+            weights = m.weights[16:]
+            _accumulate_tile(
+                m.scratchpad, second, step, weights, m.accumulator, first, out_step, out_rows
+            )
         return 0
     for i in range(out_rows):
         place = first + i * out_step
         m.sums[:] = np.int32(0)
         if i < given:
-            _gather_row(m, local, step, i, rows, cols)
+            _gather_row(m, local, step, i, rows, cols, transposed)
             _multiply_row(m, m.row)
+            _add_second_half(m, second, step * i, second_cols)
         for c in range(out_cols):
             before = m.accumulator[place, c] if accumulate else np.int32(0)
             m.accumulator[place, c] = np.int32(before + m.sums[c])
@@ -197,8 +251,11 @@ def _compute(m: Memory, is_new: bool, local: int, cols: int, rows: int) -> int:
 
 
 @kernel
-def compute(m: Memory, is_new: bool, local: int, cols: int, rows: int) -> int:
-    fault = _compute(m, is_new, local, cols, rows)
+def compute(
+    m: Memory, is_new: bool, local: int, cols: int, rows: int, second: int, second_cols: int
+) -> int:
+    """One product; `second` is where A's second half lies, of `second_cols` columns or none."""
+    fault = _compute(m, is_new, local, cols, rows, second, second_cols)
     if not fault:
         m.words[PRELOAD_ROW] = -1  # every compute needs its own
     return fault

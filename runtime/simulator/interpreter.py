@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .array import compute, preload
+from .array import compute, preload, preload_sparse
 from .jit import entry, kernel
 from .loads import load_scales, load_table, move_in
 from .memory import (
@@ -74,6 +74,8 @@ def _fence(m: Memory) -> None:
 @entry
 def _run(codes: Codes, program: Operands, m: Memory) -> tuple[int, int]:
     """Answers how many commands ran and the fault of the one that did not, or 0."""
+    # A typed zero: numba would compile `compute` for a literal one too.
+    none = int(np.int64(0))
     for i in range(program.size):
         op = program[i]
         code = op.operation
@@ -82,7 +84,19 @@ def _run(codes: Codes, program: Operands, m: Memory) -> tuple[int, int]:
             preload(m, op)
         elif code == codes.compute_new or code == codes.compute_kept:
             is_new = code == codes.compute_new
-            fault = compute(m, is_new, op.compute_local, op.compute_cols, op.compute_rows)
+            local, cols, rows = op.compute_local, op.compute_cols, op.compute_rows
+            fault = compute(m, is_new, local, cols, rows, none, none)
+        elif code == codes.preload_sparse:
+            preload_sparse(m, op)
+        elif code == codes.compute_sparse_new or code == codes.compute_sparse_kept:
+            is_new = code == codes.compute_sparse_new
+            local, cols, rows = (
+                op.compute_sparse_local,
+                op.compute_sparse_cols,
+                op.compute_sparse_rows,
+            )
+            second, second_cols = op.compute_sparse_second, op.compute_sparse_second_cols
+            fault = compute(m, is_new, local, cols, rows, second, second_cols)
         elif code == codes.mvin or code == codes.mvin2 or code == codes.mvin3:
             # Variables, not literals: numba compiles a callee anew for each literal argument.
             state = 0

@@ -12,14 +12,15 @@ if TYPE_CHECKING:
     from ..isa import Instruction
     from ..target import Accelerator
 
-EPOCH, PRELOAD_ROW, PRELOAD_COLS, PRELOAD_ROWS, TARGET, TARGET_COLS, TARGET_ROWS, MACS = range(8)
+EPOCH, PRELOAD_ROW, PRELOAD_COLS, PRELOAD_ROWS, PRELOAD_SPARSE = range(5)
+TARGET, TARGET_COLS, TARGET_ROWS, MACS = range(5, 9)
 """Places in `Memory.words`."""
 
 LOAD, STORE, EXECUTE, REQUANTIZE, SCALES, TABLE, POOL, PAD = 0, 3, 4, 5, 6, 7, 8, 9
 """Places in `Memory.config`; LOAD and PAD have three each, one a load state."""
 
 _CONFIGS = 12
-_WORDS = 8
+_WORDS = 9
 _DETAILS = 4
 
 
@@ -58,7 +59,10 @@ class Memory(NamedTuple):
     tables: npt.NDArray[np.int8]
     tables_valid: npt.NDArray[np.uint8]
     weights: npt.NDArray[np.int16]
-    """What the array holds: int8, widened so that products take one vector instruction."""
+    """What the array holds: int8, widened so that products take one vector instruction.
+
+    Twice as deep as the array, for 2:4 weights; dense ones have zeros in the second half.
+    """
     stored: npt.NDArray[np.uint16]
     """For each DRAM byte, the epoch (count of fences) in which it was last stored.
 
@@ -105,7 +109,7 @@ def new_memory(
         scales_valid=np.zeros(machine.scale_rows * dim, np.uint8),
         tables=np.zeros((machine.tables, 256), np.int8),
         tables_valid=np.zeros(machine.tables, np.uint8),
-        weights=np.zeros((dim, dim), np.int16),
+        weights=np.zeros((2 * dim, dim), np.int16),
         stored=np.zeros(dram_bytes if check_hazards else 0, np.uint16),
         loaded=np.zeros(machine.accumulator.total_rows, np.int64),
         config=np.zeros(_CONFIGS, OPERANDS),

@@ -125,6 +125,19 @@ def _walk(
                 _touch(i, op.preload_destination, rows, c_step, fresh, last, taken, left)
         elif code == codes.compute_new or code == codes.compute_kept:
             _touch(i, op.compute_local, op.compute_rows, a_step, needs, last, taken, left)
+        elif code == codes.preload_sparse:
+            if op.preload_sparse_local != _GARBAGE:
+                rows = op.preload_sparse_rows + op.preload_sparse_rows // 4
+                _touch(i, op.preload_sparse_local, rows, one, needs, last, taken, left)
+            target = op.preload_sparse_destination
+            if target != _GARBAGE:
+                fresh = (target >> 30) & 1 == 0
+                rows = op.preload_sparse_destination_rows
+                _touch(i, target, rows, c_step, fresh, last, taken, left)
+        elif code == codes.compute_sparse_new or code == codes.compute_sparse_kept:
+            rows = op.compute_sparse_rows
+            _touch(i, op.compute_sparse_local, rows, a_step, needs, last, taken, left)
+            _touch(i, op.compute_sparse_second, rows, a_step, needs, last, taken, left)
         elif code == codes.mvout or code == codes.mvout_spad:
             local, cols, rows = op.mvout_local, op.mvout_cols, op.mvout_rows
             if code == codes.mvout_spad:

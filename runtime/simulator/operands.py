@@ -49,6 +49,9 @@ class Codes(NamedTuple):
     config_table: int
     config_pool: int
     mvout_spad: int
+    preload_sparse: int
+    compute_sparse_new: int
+    compute_sparse_kept: int
 
 
 CODES = Codes(**{kind.mnemonic: number for number, kind in enumerate(INSTRUCTIONS)})

@@ -13,6 +13,7 @@ from .clock import (
     BANK,
     BANK_A,
     BANK_B,
+    BANK_SECOND,
     DESTINATION,
     EXECUTE,
     INTERVAL_AT,
@@ -30,6 +31,7 @@ from .clock import (
     RESULTS_DONE,
     RING,
     ROWS,
+    SECOND_BANK,
     SPACE_AT,
     STRIDE,
     UNIT,
@@ -47,7 +49,9 @@ def _end(k: Clock, n: Numbers) -> int:
     at, left = float(k.words[ARRAY_START]), float(k.words[ARRAY_WORK])
     for i in range(RECENT):
         load = k.intervals[(k.words[INTERVAL_AT] + i) % RECENT]
-        if load[1] <= at or (load[2] != k.words[BANK_A] and load[2] != k.words[BANK_B]):
+        bank = load[2]
+        read = bank == k.words[BANK_A] or bank == k.words[BANK_B] or bank == k.words[BANK_SECOND]
+        if load[1] <= at or not read:
             continue
         if load[0] > at:
             free = min(left, load[0] - at)
@@ -73,7 +77,7 @@ def delay_array(k: Clock, n: Numbers) -> None:
 
 @kernel
 def _begin(
-    k: Clock, n: Numbers, start: int, work: int, bank_a: int, bank_b: int, pops: int
+    k: Clock, n: Numbers, start: int, work: int, bank_a: int, second: int, bank_b: int, pops: int
 ) -> None:
     w, unit = k.words, k.classes[EXECUTE, UNIT]
     begun(k, k.queues[EXECUTE, unit % RING, Q_ENTRY], start)
@@ -81,7 +85,7 @@ def _begin(
     if pops == 2:
         begun(k, k.queues[EXECUTE, (unit + 1) % RING, Q_ENTRY], start)
     w[ARRAY_START], w[ARRAY_WORK], w[ARRAY_POPS] = start, work, pops
-    w[BANK_A], w[BANK_B] = bank_a, bank_b
+    w[BANK_A], w[BANK_SECOND], w[BANK_B] = bank_a, second, bank_b
     k.reals[ARRAY_BUSY] += work
     w[ARRAY_END] = _end(k, n)
 
@@ -118,14 +122,15 @@ def array_step(k: Clock, n: Numbers, now: int) -> None:
     e = k.entries[head[Q_ENTRY]]
     if head[Q_KIND] == K_CONFIG_EX:
         k.done[head[Q_ENTRY]] = now + n.config_ex - 1
-        _begin(k, n, now, none - none, none, none, one)
+        _begin(k, n, now, none - none, none, none, none, one)
         w[ARRAY_END] = now + n.config_ex - 1
         return
     if head[Q_KIND] == K_PRELOAD:
         work = n.dim if e[NEW] else n.compute_least_rows
-        _begin(k, n, now, work, none, e[BANK], one)
+        _begin(k, n, now, work, none, none, e[BANK], one)
         return
     rows = max(e[ROWS], n.compute_least_rows)
+    first, second = e[BANK], e[SECOND_BANK]
     if c[ISSUE] - c[UNIT] >= 3:
         preload = k.queues[EXECUTE, (c[UNIT] + 1) % RING]
         follower = k.queues[EXECUTE, (c[UNIT] + 2) % RING]
@@ -136,14 +141,14 @@ def array_step(k: Clock, n: Numbers, now: int) -> None:
         ):
             p = k.entries[preload[Q_ENTRY]]
             if not p[NEW]:
-                _begin(k, n, now, rows, e[BANK], none, one + 1)
-            elif p[BANK] == e[BANK]:
+                _begin(k, n, now, rows, first, second, none, one + 1)
+            elif p[BANK] == first or p[BANK] == second:
                 # Both read the one port of a bank, row by row.
-                _begin(k, n, now, e[ROWS] + n.dim, e[BANK], none, one + 1)
+                _begin(k, n, now, e[ROWS] + n.dim, first, second, none, one + 1)
             else:
-                _begin(k, n, now, max(rows, n.dim), e[BANK], p[BANK], one + 1)
+                _begin(k, n, now, max(rows, n.dim), first, second, p[BANK], one + 1)
             return
-    _begin(k, n, now, rows, e[BANK], none, one)
+    _begin(k, n, now, rows, first, second, none, one)
 
 
 @kernel

@@ -43,6 +43,7 @@ from .clock import (
     READY,
     RING,
     ROWS,
+    SECOND_BANK,
     SLOT_AT,
     STORE,
     STORE_CONFIG,
@@ -85,6 +86,9 @@ def class_of(codes: Codes, code: int) -> int:
         or code == codes.compute_new
         or code == codes.compute_kept
         or code == codes.config_ex
+        or code == codes.preload_sparse
+        or code == codes.compute_sparse_new
+        or code == codes.compute_sparse_kept
     ):
         return EXECUTE
     if (
@@ -178,25 +182,59 @@ def _describe_execute(codes: Codes, op: Record, k: Clock, n: Numbers, entry: int
         k.config[EXECUTE_CONFIG] = op
         e[KIND] = K_CONFIG_EX
     elif code == codes.preload:
-        e[KIND] = K_PRELOAD
-        e[NEW] = op.preload_local != _GARBAGE
-        e[BANK] = (op.preload_local & _ROW_MASK) // n.scratchpad_bank_rows
-        e[STRIDE] = n.transpose if config.config_ex_transpose_b else 0
-        if e[NEW]:
-            _touches(k, entry, 3, op.preload_local, op.preload_rows, 0)
-        e[ACCUMULATES] = 0
-        e[ROWS] = op.preload_destination_rows
-        if op.preload_destination != _GARBAGE:
-            height = op.preload_destination_rows * config.config_ex_c_stride
-            _touches(k, entry, 0, op.preload_destination, height, 1)
-            if (op.preload_destination >> 30) & 1:
-                row = op.preload_destination & _ROW_MASK
-                e[ACCUMULATES] = 1 + row // n.accumulator_bank_rows
+        transpose = n.transpose if config.config_ex_transpose_b else 0
+        rows, target_rows = op.preload_rows, op.preload_destination_rows
+        target = op.preload_destination
+        _describe_preload(k, n, entry, op.preload_local, rows, target, target_rows, transpose)
+    elif code == codes.preload_sparse:
+        transpose = int(np.int64(0))
+        rows = op.preload_sparse_rows + op.preload_sparse_rows // 4
+        target, target_rows = op.preload_sparse_destination, op.preload_sparse_destination_rows
+        local = op.preload_sparse_local
+        _describe_preload(k, n, entry, local, rows, target, target_rows, transpose)
     else:
         e[KIND] = K_COMPUTE
-        e[ROWS] = op.compute_cols if config.config_ex_transpose_a else op.compute_rows
-        e[BANK] = (op.compute_local & _ROW_MASK) // n.scratchpad_bank_rows
-        _touches(k, entry, 0, op.compute_local, op.compute_rows * config.config_ex_a_stride, 0)
+        local, rows, read = op.compute_local, op.compute_rows, op.compute_rows
+        if config.config_ex_transpose_a:
+            rows = op.compute_cols
+        sparse = code == codes.compute_sparse_new or code == codes.compute_sparse_kept
+        if sparse:
+            local, rows = op.compute_sparse_local, op.compute_sparse_rows
+            read = rows
+        e[ROWS] = rows
+        e[BANK] = e[SECOND_BANK] = (local & _ROW_MASK) // n.scratchpad_bank_rows
+        height = read * config.config_ex_a_stride
+        _touches(k, entry, 0, local, height, 0)
+        if sparse:
+            e[SECOND_BANK] = (op.compute_sparse_second & _ROW_MASK) // n.scratchpad_bank_rows
+            _touches(k, entry, 3, op.compute_sparse_second, height, 0)
+
+
+@kernel
+def _describe_preload(
+    k: Clock,
+    n: Numbers,
+    entry: int,
+    local: int,
+    rows: int,
+    target: int,
+    target_rows: int,
+    transpose: int,
+) -> None:
+    e = k.entries[entry]
+    e[KIND] = K_PRELOAD
+    e[NEW] = local != _GARBAGE
+    e[BANK] = (local & _ROW_MASK) // n.scratchpad_bank_rows
+    e[STRIDE] = transpose
+    if e[NEW]:
+        _touches(k, entry, 3, local, rows, 0)
+    e[ACCUMULATES] = 0
+    e[ROWS] = target_rows
+    if target != _GARBAGE:
+        height = target_rows * k.config[EXECUTE_CONFIG].config_ex_c_stride
+        _touches(k, entry, 0, target, height, 1)
+        if (target >> 30) & 1:
+            e[ACCUMULATES] = 1 + (target & _ROW_MASK) // n.accumulator_bank_rows
 
 
 @kernel
