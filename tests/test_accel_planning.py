@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcc.backends import ALIGNMENT, Lifetime, aligned, place
-from mcc.backends.riscv_accel import stages, tiles
+from mcc.backends.riscv_accel import link, stages, tiles
 from mcc.backends.riscv_accel.memory_map import Region
 from mcc.backends.riscv_accel.rolling import LoopShape, Node, Shape, lengths, roll, tile
 from mcc.backends.riscv_accel.structure import Layer
 from mcc.ir import Module, RewriteReport, evaluate, parse, print_module
 from mcc.ops import Conv, Matmul, MaxPool, Pad, QAdd, Reshape, SumPool
 from mcc.passes import run_passes
+from mcc.runtime import isa
 from mcc.runtime.target import load_target
 
 
@@ -84,6 +85,42 @@ def test_a_chain_needs_its_two_largest_neighbours() -> None:
     lifetimes = [Lifetime(size, step, step + 1) for step, size in enumerate(sizes)]
     found = place(lifetimes, 64)
     assert found.peak == found.lower_bound == 4096 + 1024
+
+
+def computes(case: Case, target: str) -> list[str]:
+    """The products of a case's program, by mnemonic."""
+    module = case.module
+    for stage in stages(load_target(target))[1:]:
+        module = run_passes(module, stage.passes)
+    decoded = isa.decode(link(module, load_target(target)).program.commands)
+    names = [instruction.mnemonic for instruction in decoded if instruction is not None]
+    return [name for name in names if name.startswith("compute")]
+
+
+def depthwise_case() -> Case:
+    builder = Builder(4)
+    (x,) = builder.start(x=(1, 6, 18, 16))
+    conv = Conv(x, builder.weights(16, 1, 3, 3), groups=16, layout="nhwc")
+    return builder.finish(Exit().apply(builder, builder.add(conv, "y.acc"), 20000.0))
+
+
+def test_depthwise_taps_go_two_at_a_time_where_the_machine_takes_2_4_weights() -> None:
+    """3 x 3 taps over 4 x 16 pixels: 4 products each, 5 pairs of taps where they pair."""
+    assert len(computes(depthwise_case(), "gemmini")) == 9 * 4
+    found = computes(depthwise_case(), "riscv-accel")
+    assert found.count("compute_sparse_new") == 5
+    assert len(found) == 5 * 4
+
+
+@pytest.mark.parametrize(("kept", "products"), [(2, 8), (3, 16)])
+def test_weights_pruned_to_two_of_four_take_half_the_products(kept: int, products: int) -> None:
+    builder = Builder(5)
+    (x,) = builder.start(x=(16, 64))
+    weights = builder.rng.integers(1, 128, (64, 64), dtype=np.int8)
+    weights.reshape(16, 4, 64)[:, kept:] = 0
+    product = builder.add(Matmul(x, builder.data(weights)), "y.acc")
+    case = builder.finish(Exit().apply(builder, product, 20000.0))
+    assert len(computes(case, "riscv-accel")) == products
 
 
 def partitioned(case: Case, target: str) -> tuple[Module, dict[str, str]]:

@@ -264,29 +264,33 @@ def by_bits(table: "np.ndarray") -> "np.ndarray":
 
 
 def quads(
-    buffer: str, base: int, offset: int, count: int, memories: Memories, state: int
+    buffer: str, base: int, offset: int, shape: tuple[int, int], memories: Memories, state: int
 ) -> list[Node]:
-    """Loads of `count` packed tiles (see `weights.pack`), four at a time."""
-    dim = memories.dim
+    """Loads of packed tiles (see `weights.pack`), four at a time: so many, of so many rows."""
+    dim, (count, rows) = memories.dim, shape
     side = memories.wide // dim
-    nodes: list[Node] = []
 
-    def load(first: int, width: int) -> Node:
-        return tile(
-            tiles.MoveIn,
-            {"local": "scratchpad", "dram": buffer},
-            {"row": base + first * dim, "offset": offset + first * dim * dim},
-            rows=dim,
-            cols=width * dim,
-            stride=memories.wide,
-            block=dim,
-            state=state,
-        )
+    def load(first: int, width: int) -> list[Node]:
+        """Some tiles from the `first` on; more rows than the machine moves at once in two parts."""
+        return [
+            tile(
+                tiles.MoveIn,
+                {"local": "scratchpad", "dram": buffer},
+                {
+                    "row": base + first * rows + done,
+                    "offset": offset + first * rows * dim + done * memories.wide,
+                },
+                rows=min(dim, rows - done),
+                cols=width * dim,
+                stride=memories.wide,
+                block=rows,
+                state=state,
+            )
+            for done in range(0, rows, dim)
+        ]
 
-    whole = count // side
-    if whole:
-        advance = {"row": side * dim, "offset": side * dim * dim}
-        nodes += repeat([load(0, side)], whole, advance)
+    advance = {"row": side * rows, "offset": side * rows * dim}
+    nodes = repeat(load(0, side), count // side, advance)
     if count % side:
-        nodes.append(load(whole * side, count % side))
+        nodes += load(count // side * side, count % side)
     return nodes

@@ -38,8 +38,10 @@ def estimated(cut: Cut, tiling: Tiling) -> float:
     pieces = _pieces(cut, tiling)
     needed = cut.needed(tiling)
     visits = sum(map(len, needed))
-    array = pieces.cycles * cut.tiles.count
-    commands = 2.0 * pieces.multiplied * cut.tiles.count
+    units = cut.unit_counts(tiling)
+    total = int(units.sum())
+    array = pieces.cycles * total
+    commands = 2.0 * pieces.multiplied * total
 
     chunk = min(tiling.chunk, cut.in_blocks)
     distinct = len({c for found in needed for c in found})
@@ -55,16 +57,17 @@ def estimated(cut: Cut, tiling: Tiling) -> float:
     ):
         again = tiles
     per_row = max(1.0, dim / machine.dma.dram_bytes_per_cycle)
-    weights = cut.tiles.count * dim * again * per_row
-    commands += cut.tiles.count * again * dim / machine.max_move_bytes
+    weights = total * cut.tile_rows * again * per_row
+    commands += total * again * dim / machine.max_move_bytes * -(-cut.tile_rows // dim)
     loads = inputs + weights + pieces.biased_rows * cut.out_blocks
     commands += (pieces.biased + pieces.stored) * cut.out_blocks
     unaligned = product.channels % machine.dma.beat_bytes
     per_row = machine.timing.store_unaligned_row if unaligned else machine.timing.store_row[0]
     stores = pieces.stored_rows * cut.out_blocks * per_row
     if product.residual is not None:
-        array += pieces.stored * cut.out_blocks * dim
-        commands += 2 * pieces.stored * cut.out_blocks
+        tiles_each = sum(map(len, cut.diagonals))
+        array += pieces.stored * tiles_each * dim
+        commands += 2 * pieces.stored * tiles_each
         loads += pieces.stored_rows * cut.out_blocks
     # Rows that a load writes into a bank delay those that the array reads from it.
     if tiles * len(chunks(cut.in_blocks, chunk)) > 1 and tiling.weights_row <= bank:
@@ -73,7 +76,7 @@ def estimated(cut: Cut, tiling: Tiling) -> float:
         array += weights
     # The first piece is awaited, and so is the last store.
     sums = cut.accumulator_rows(geometry, geometry.rows, geometry.cols) * tiling.group
-    first = cut.tile_count(range(tiling.group), range(chunk)) * dim
+    first = int(units[0, 0]) * cut.tile_rows
     alone = geometry.block_rows * chunk + sums / dim * 2 + first
     if tiling.input_slots == 1 and tiles * len(chunks(cut.in_blocks, chunk)) > 1:
         alone += inputs

@@ -115,18 +115,19 @@ class _Expander:
         if not op.keep:
             weights = isa.scratchpad(self.address(op.b, op.at, loops))
         target = isa.accumulator(self.address(op.c, op.at, loops), accumulate=op.accumulate)
-        preload = isa.Preload.pack(
-            local=weights,
-            cols=op.cols,
-            rows=op.depth,
-            destination=target,
-            destination_cols=op.cols,
-            destination_rows=op.rows,
-        )
-        source = isa.scratchpad(self.address(op.a, op.at, loops))
+        results = {"destination": target, "destination_cols": op.cols, "destination_rows": op.rows}
+        a = {"local": isa.scratchpad(self.address(op.a, op.at, loops)), "cols": op.depth}
+        if op.second:
+            assert isinstance(op.local.type, Buffer)
+            dim = op.local.type.shape[1]
+            preload = isa.PreloadSparse.pack(local=weights, cols=op.cols, rows=dim, **results)
+            sparse = isa.ComputeSparseKept if op.keep else isa.ComputeSparsePreloaded
+            second = isa.scratchpad(self.address(op.second, op.at, loops))
+            more = {"second": second, "second_cols": op.second_depth}
+            return [preload, sparse.pack(rows=op.rows, **a, **more)]
+        preload = isa.Preload.pack(local=weights, cols=op.cols, rows=op.depth, **results)
         compute = isa.ComputeKept if op.keep else isa.ComputePreloaded
-        bias = {"bias_cols": op.cols, "bias_rows": op.rows}
-        return [preload, compute.pack(local=source, cols=op.depth, rows=op.rows, **bias)]
+        return [preload, compute.pack(rows=op.rows, bias_cols=op.cols, bias_rows=op.rows, **a)]
 
     @pack.register
     def _(self, op: tiles.MoveOut, loops: tuple[_Loop, ...]) -> list[isa.Commands]:

@@ -17,19 +17,19 @@ from .rolling import Node, roll, tile
 from .search import search
 from .steps import Step
 from .tiling import Cut, OutTile, Tiling, chunks
-from .weights import Tiles, cut, diagonals, pack
+from .weights import Tap, Tiles, cut, pack
 
 
 def plan_product(product: Product, memories: Memories) -> Iterator[Step]:
     """The steps of a product; fills `memories` with the constants they load."""
     dim, target = memories.dim, memories.target
     fenced = memories.shared.fences(memories.inputs)
-    leaving = Leaving(memories, product.exit, product.channels)
     if product.w is None:
         pieces, tiling = cheapest(mappings(product, target), memories)
         leaving = Leaving(memories, pieces.product.exit, pieces.product.channels)
         yield from _Schedule(pieces, tiling, leaving).steps(fenced=fenced)
         return
+    leaving = Leaving(memories, product.exit, product.channels)
     # Weights that are activations differ from image to image: one product each.
     for image in range(product.x.batch):
         w = product.w.one(image if product.w.batch > 1 else 0)
@@ -120,7 +120,7 @@ class _Schedule:
             offset = 0
             for g, group in enumerate(self.groups):
                 for c, blocks in enumerate(self.chunks):
-                    chosen = [self._tiles_of(block, blocks) for block in group]
+                    chosen = [self.cut.packed(block, blocks) for block in group]
                     packed = pack(np.concatenate(chosen), side)
                     self.pieces[g, c] = (offset, sum(map(len, chosen)))
                     parts.append(packed.reshape(-1))
@@ -135,20 +135,9 @@ class _Schedule:
                 self.biased[block] = True
         if any(self.biased):
             self.memories.constant("bias", bias)
-        self.diagonals: list[tuple[int, int]] = []
-        self.diagonal_count = 0
-        if self._has_residual and self.product.factors is not None:
-            found = diagonals(self.product.factors, self.dim)
-            first = 0
-            for stack in found:
-                self.diagonals.append((first, len(stack)))
-                first += len(stack)
-            self.memories.constant("factors", pack(np.concatenate(found), side).reshape(-1))
-            self.diagonal_count = first
-
-    def _tiles_of(self, block: int, blocks: range) -> np.ndarray:
-        taps, stack = self.cut.tiles.taps[block], self.cut.tiles.tiles[block]
-        return stack[[i for i, tap in enumerate(taps) if tap[2] in blocks]]
+        if self.cut.diagonals:
+            packed = pack(np.concatenate(self.cut.diagonals), side)
+            self.memories.constant("factors", packed.reshape(-1))
 
     def steps(self, *, fenced: bool) -> Iterator[Step]:
         """All steps in order; with `fenced` the first load of an activation waits for a fence."""
@@ -198,23 +187,24 @@ class _Schedule:
             step.stores += self._stores(out, g, sums)
         inputs = range(a, a + self.cut.input_rows(self.tiling))
         weights = range(b, b + self.cut.weight_rows(self.tiling))
-        diagonals = range(self.diagonals_row, self.diagonals_row + self.diagonal_count * self.dim)
+        diagonals = range(self.diagonals_row, self.diagonals_row + self.cut.diagonal_rows)
         self.memories.shared.busy = (inputs, weights, diagonals)
         return step
 
     def _diagonal_loads(self) -> list[Node]:
-        if not self._has_residual:
+        if not self.cut.diagonals:
             return []
         factors = self.memories.constant("factors")
-        first, count = self.diagonals_row, self.diagonal_count
-        return quads(factors, first, 0, count, self.memories, LOAD_WEIGHTS)
+        shape = sum(map(len, self.cut.diagonals)), self.cut.diagonals[0].shape[1]
+        return quads(factors, self.diagonals_row, 0, shape, self.memories, LOAD_WEIGHTS)
 
     def _weight_loads(self, g: int, c: int, base: int) -> list[Node]:
         w = self.product.w
         if w is None:
             offset, count = self.pieces[g, c]
             weights = self.memories.constant("weights")
-            return quads(weights, base, offset, count, self.memories, LOAD_WEIGHTS)
+            shape = count, self.cut.tile_rows
+            return quads(weights, base, offset, shape, self.memories, LOAD_WEIGHTS)
         blocks, group = self.chunks[c], self.groups[g]
         nodes: list[Node] = []
         side = self.memories.wide // self.dim
@@ -302,55 +292,60 @@ class _Schedule:
     def _products(self, area: Area, g: int, c: int, a: int, b: int, sums: int) -> list[Node]:
         nodes: list[Node] = []
         blocks = self.chunks[c]
-        weight = 0
         for i, block in enumerate(self.groups[g]):
-            taps = [tap for tap in self.cut.tiles.taps[block] if tap[2] in blocks]
-            if not taps:
+            units = self.cut.units(block, blocks)
+            if not units:
                 continue
-            everything = self.cut.tiles.taps[block]
-            fresh = not self.biased[block] and taps[0] == everything[0]
-            starts = [
-                (tap[2] - blocks.start) * self.geometry.block_rows + self.geometry.tap(*tap[:2])
-                for tap in taps
-            ]
-            depths = [min(self.dim, self.product.x.channels - tap[2] * self.dim) for tap in taps]
-            relative = tuple(start - starts[0] for start in starts)
-            key = (relative, tuple(depths), area.rows, area.cols, self._cols(block), fresh)
+            fresh = not self.biased[block] and units[0][0] == self.cut.tiles.taps[block][0]
+            places = tuple(tuple(self._place(tap, blocks) for tap in unit) for unit in units)
+            first = places[0][0][0]
+            key = (
+                tuple(tuple((row - first, depth) for row, depth in unit) for unit in places),
+                (area.rows, area.cols, self._cols(block), fresh),
+            )
             if key not in self._nests:
-                self._nests[key] = self._nest(
-                    relative, depths, self._pixels(area), self._cols(block), fresh
-                )
-            moves = {
-                "a": a + starts[0],
-                "b": b + weight * self.dim,
-                "c": sums + i * self.sums_rows,
-            }
+                pixels = self._pixels(area)
+                self._nests[key] = self._nest(key[0], pixels, self._cols(block), fresh=fresh)
+            moves = {"a": a + first, "second": a + first, "b": b, "c": sums + i * self.sums_rows}
             nodes += [node.moved(moves) for node in self._nests[key]]
-            weight += len(taps)
+            b += len(units) * self.cut.tile_rows
         return nodes
+
+    def _place(self, tap: Tap, blocks: range) -> tuple[int, int]:
+        """The patch row that a tap reads first, and how many channels there are."""
+        row, col, block = tap
+        first = (block - blocks.start) * self.geometry.block_rows + self.geometry.tap(row, col)
+        return first, min(self.dim, self.product.x.channels - block * self.dim)
 
     def _nest(
         self,
-        starts: tuple[int, ...],
-        depths: list[int],
+        units: tuple[tuple[tuple[int, int], ...], ...],
         pixels: list[tuple[int, int, int]],
         cols: int,
+        *,
         fresh: bool,
     ) -> list[Node]:
         """All taps of one output block: each tile of weights stays for all pixels."""
         nodes: list[Node] = []
-        for tap, (start, depth) in enumerate(zip(starts, depths, strict=True)):
+        for n, unit in enumerate(units):
             for i, (source, target, rows) in enumerate(pixels):
+                addresses = {"a": unit[0][0] + source, "b": n * self.cut.tile_rows, "c": target}
+                halves: dict[str, int] = {}
+                if self.cut.paired:
+                    # An odd tap is there twice, the second time with weights of zero.
+                    addresses["second"] = unit[-1][0] + source
+                    halves["second_depth"] = unit[-1][1]
                 nodes.append(
                     tile(
                         tiles.Multiply,
                         {"local": "scratchpad", "sums": "accumulator"},
-                        {"a": start + source, "b": tap * self.dim, "c": target},
+                        addresses,
                         rows=rows,
-                        depth=depth,
+                        depth=unit[0][1],
                         cols=cols,
-                        accumulate=not (fresh and tap == 0),
+                        accumulate=not (fresh and n == 0),
                         keep=i > 0,
+                        **halves,
                     )
                 )
         return roll(nodes)
@@ -383,24 +378,31 @@ class _Schedule:
             ]
         nodes: list[Node] = []
         block_rows = self.geometry.rows * self.geometry.cols
+        firsts = np.cumsum([0, *map(len, self.cut.diagonals)]).tolist()
+        tile_rows = self.cut.diagonals[0].shape[1]
         for i, block in enumerate(self.groups[g]):
-            first, count = self.diagonals[block]
-            for part in range(count):
+            for part in range(firsts[block], firsts[block + 1]):
                 for n, (source, target, rows) in enumerate(pieces):
+                    addresses = {
+                        "a": base + i * block_rows + source,
+                        "b": self.diagonals_row + part * tile_rows,
+                        "c": sums + i * self.sums_rows + target,
+                    }
+                    halves: dict[str, int] = {}
+                    if self.cut.diagonals_paired:
+                        addresses["second"] = addresses["a"]
+                        halves["second_depth"] = self._cols(block)
                     nodes.append(
                         tile(
                             tiles.Multiply,
                             {"local": "scratchpad", "sums": "accumulator"},
-                            {
-                                "a": base + i * block_rows + source,
-                                "b": self.diagonals_row + (first + part) * self.dim,
-                                "c": sums + i * self.sums_rows + target,
-                            },
+                            addresses,
                             rows=rows,
                             depth=self._cols(block),
                             cols=self._cols(block),
                             accumulate=True,
                             keep=n > 0,
+                            **halves,
                         )
                     )
         return roll(nodes)

@@ -68,7 +68,7 @@ def _placed(cut: Cut, tiling: Tiling) -> Tiling | None:
     machine = cut.target.machine
     pieces = cut.tile_total(tiling) * len(chunks(cut.in_blocks, tiling.chunk))
     input_rows = cut.input_rows(tiling)
-    weight_rows = max(1, cut.most_tiles(tiling) * cut.dim)
+    weight_rows = cut.weight_rows(tiling)
     best: Tiling | None = None
     for split in range(1, machine.scratchpad.banks):
         placed = replace(tiling, weights_row=split * machine.scratchpad.rows)

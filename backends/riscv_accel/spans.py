@@ -73,9 +73,13 @@ def _touched(shape: TileShape, dim: int) -> Iterator[tuple[str, str, int, bool]]
     if shape.make is tiles.MoveIn:
         yield "local", "row", (blocks - 1) * number("block", dim) + number("rows"), True
     elif shape.make is tiles.Multiply:
-        yield "local", "a", (number("rows") - 1) * number("a_stride", 1) + 1, False
+        height = (number("rows") - 1) * number("a_stride", 1) + 1
+        sparse = "second" in shape.names
+        yield "local", "a", height, False
+        if sparse:
+            yield "local", "second", height, False
         if not number("keep"):
-            yield "local", "b", number("depth"), False
+            yield "local", "b", dim + dim // 4 if sparse else number("depth"), False
         yield "sums", "c", number("rows"), True
     elif shape.make is tiles.MoveOut:
         pool = cast(tuple[int, ...], fixed.get("pool") or ())

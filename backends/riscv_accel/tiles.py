@@ -8,6 +8,7 @@ for it are put in by `configure`. An address is a tuple: a constant, then a step
 import numpy as np
 
 from mcc.ir import Buffer, Index, Op, OpError, Space, Value
+from mcc.runtime.isa import unpack_sparse
 
 Affine = tuple[int, ...]
 """constant, step, step, …"""
@@ -82,7 +83,9 @@ class MoveIn(Op, name="accel.move_in", reads=(DRAM,), writes=(SCRATCHPAD, ACCUMU
 class Multiply(Op, name="accel.multiply", reads=(SCRATCHPAD, ACCUMULATOR), writes=(ACCUMULATOR,)):
     """c[i, :cols] = (c[i, :cols] +) a[i * a_stride, :depth] @ b[:depth, :cols], for `rows` rows.
 
-    `keep` says that b is in the array already, from the multiply before.
+    With `second` b holds 2:4 weights (`mcc.runtime.isa.sparsity`) for a of twice the array's depth,
+    whose second half begins at row `second`. `keep` says that b is in the array already, from the
+    multiply before.
     """
 
     local: Value
@@ -93,6 +96,8 @@ class Multiply(Op, name="accel.multiply", reads=(SCRATCHPAD, ACCUMULATOR), write
     rows: int
     depth: int
     cols: int
+    second: Affine = ()
+    second_depth: int = 0
     at: tuple[Value, ...] = ()
     a_stride: int = 1
     accumulate: bool = True
@@ -100,17 +105,29 @@ class Multiply(Op, name="accel.multiply", reads=(SCRATCHPAD, ACCUMULATOR), write
 
     def infer(self) -> tuple[()]:
         _check(self, self.at, a=self.a, b=self.b, c=self.c)
+        if self.second:
+            _check(self, self.at, second=self.second)
         _check_space(self, "local", self.local, SCRATCHPAD)
         _check_space(self, "sums", self.sums, ACCUMULATOR)
         return ()
 
     def evaluate(self, local: np.ndarray, sums: np.ndarray, at: tuple[int, ...]) -> None:
-        a, b, c = address(self.a, at), address(self.b, at), address(self.c, at)
-        left = local[a : a + (self.rows - 1) * self.a_stride + 1 : self.a_stride, : self.depth]
-        right = local[b : b + self.depth, : self.cols]
-        product = left.astype(np.int32) @ right.astype(np.int32)
+        dim, b, c = local.shape[1], address(self.b, at), address(self.c, at)
+        left = self._rows(local, self.a, at)[:, : self.depth]
+        if self.second:
+            weights = unpack_sparse(local[b : b + dim + dim // 4], dim)[:, : self.cols]
+            second = self._rows(local, self.second, at)[:, : self.second_depth]
+            product = left @ weights[: self.depth]
+            product += second @ weights[dim : dim + self.second_depth]
+        else:
+            product = left @ local[b : b + self.depth, : self.cols].astype(np.int32)
         target = sums[c : c + self.rows, : self.cols]
         target[...] = target + product if self.accumulate else product
+
+    def _rows(self, local: np.ndarray, terms: Affine, at: tuple[int, ...]) -> np.ndarray:
+        first = address(terms, at)
+        last = first + (self.rows - 1) * self.a_stride
+        return local[first : last + 1 : self.a_stride].astype(np.int32)
 
 
 class MoveOut(Op, name="accel.move_out", reads=(SCRATCHPAD, ACCUMULATOR), writes=(DRAM,)):

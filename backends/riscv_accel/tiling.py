@@ -8,10 +8,10 @@ import numpy as np
 
 from mcc.runtime import Target
 
-from .layers import Product
+from .layers import Int8, Product
 from .memory_map import Region
 from .patches import Area, Geometry
-from .weights import Tiles, most_factors
+from .weights import Tap, Tiles, diagonals, most_factors, pairs
 
 
 @dataclass(frozen=True)
@@ -127,31 +127,48 @@ class Cut:
         return (rows - 1) * geometry.pitch + cols
 
     @cached_property
+    def paired(self) -> bool:
+        """Whether weight tiles go two at a time: 2:4 ones on a machine that takes them."""
+        several = any(len(taps) > 1 for taps in self.tiles.taps)
+        return self.target.has("sparse_2_4") and self.tiles.sparse and several
+
+    @cached_property
+    def tile_rows(self) -> int:
+        """Scratchpad rows of what weights the array takes at once."""
+        return self.dim + self.dim // 4 if self.paired else self.dim
+
+    def units(self, block: int, blocks: range) -> list[tuple[Tap, ...]]:
+        """The taps of an output block within some input blocks, as the array takes them."""
+        taps = [tap for tap in self.tiles.taps[block] if tap[2] in blocks]
+        step = 2 if self.paired else 1
+        return [tuple(taps[i : i + step]) for i in range(0, len(taps), step)]
+
+    def packed(self, block: int, blocks: range) -> Int8:
+        """Their weights as they lie in the scratchpad: [units, tile_rows, dim]."""
+        taps, stack = self.tiles.taps[block], self.tiles.tiles[block]
+        chosen = stack[[i for i, tap in enumerate(taps) if tap[2] in blocks]]
+        return pairs(chosen) if self.paired else chosen
+
+    @cached_property
     def _counts(self) -> np.ndarray:
-        """Weight tiles below and left of (output block, input block)."""
-        counts = np.zeros((self.out_blocks + 1, self.in_blocks + 1), np.int64)
+        """How many taps each output block has left of each input block."""
+        counts = np.zeros((self.out_blocks, self.in_blocks + 1), np.int64)
         for block, taps in enumerate(self.tiles.taps):
             for tap in taps:
-                counts[block + 1, tap[2] + 1] += 1
-        return counts.cumsum(0).cumsum(1)
+                counts[block, tap[2] + 1] += 1
+        return counts.cumsum(1)
 
-    def tile_count(self, group: range, blocks: range) -> int:
-        """Weight tiles of some output blocks within some input blocks."""
-        total, first, last = self._counts, group.start, group.stop
-        left, right = blocks.start, blocks.stop
-        corners = total[last, right] - total[first, right] - total[last, left] + total[first, left]
-        return int(corners)
-
-    def most_tiles(self, tiling: Tiling) -> int:
-        """Weight tiles of the largest piece."""
+    def unit_counts(self, tiling: Tiling) -> np.ndarray:
+        """The units of every piece: (group of output blocks, chunk of input blocks)."""
         key = (tiling.group, tiling.chunk)
-        if key not in self._most:
-            self._most[key] = max(
-                self.tile_count(group, blocks)
-                for group in chunks(self.out_blocks, tiling.group)
-                for blocks in chunks(self.in_blocks, tiling.chunk)
-            )
-        return self._most[key]
+        if key not in self._units:
+            edges = [*range(0, self.in_blocks, tiling.chunk), self.in_blocks]
+            units = np.diff(self._counts[:, edges], axis=1)
+            if self.paired:
+                units = -(-units // 2)
+            firsts = np.arange(0, self.out_blocks, tiling.group)
+            self._units[key] = np.add.reduceat(units, firsts, 0)
+        return self._units[key]
 
     def needed(self, tiling: Tiling) -> list[list[int]]:
         """For each group of output blocks the chunks of input blocks that have weights for it.
@@ -160,15 +177,8 @@ class Cut:
         """
         key = (tiling.group, tiling.chunk)
         if key not in self._needed:
-            self._needed[key] = [
-                [
-                    c
-                    for c, blocks in enumerate(chunks(self.in_blocks, tiling.chunk))
-                    if self.tile_count(group, blocks)
-                ]
-                or [0]
-                for group in chunks(self.out_blocks, tiling.group)
-            ]
+            found = [np.flatnonzero(row).tolist() or [0] for row in self.unit_counts(tiling)]
+            self._needed[key] = found
         return self._needed[key]
 
     def tile_total(self, tiling: Tiling) -> int:
@@ -207,7 +217,7 @@ class Cut:
 
     def weight_rows(self, tiling: Tiling) -> int:
         """Of one slot of weights."""
-        return max(1, self.most_tiles(tiling) * self.dim)
+        return max(1, int(self.unit_counts(tiling).max()) * self.tile_rows)
 
     def residual_rows(self, tiling: Tiling) -> int:
         """Of one slot of residuals; there are two."""
@@ -217,18 +227,31 @@ class Cut:
         return geometry.rows * geometry.cols * tiling.group
 
     @cached_property
-    def diagonal_rows(self) -> int:
-        """Of all diagonal tiles that multiply a residual."""
+    def diagonals(self) -> list[Int8]:
+        """The tiles that multiply a residual, for each output block: [n, rows, dim]."""
         if self.product.factors is None:
-            return 0
-        return most_factors(self.product.factors) * self.out_blocks * self.dim
+            return []
+        found = diagonals(self.product.factors, self.dim)
+        return [pairs(stack) for stack in found] if self.diagonals_paired else found
+
+    @cached_property
+    def diagonals_paired(self) -> bool:
+        """Whether diagonal tiles go two at a time, both with the same pixels."""
+        factors = self.product.factors
+        several = factors is not None and most_factors(factors) > 1
+        return self.target.has("sparse_2_4") and several
+
+    @cached_property
+    def diagonal_rows(self) -> int:
+        """Scratchpad rows of all tiles that multiply a residual."""
+        return sum(stack.shape[0] * stack.shape[1] for stack in self.diagonals)
 
     @cached_property
     def _needed(self) -> dict[tuple[int, int], list[list[int]]]:
         return {}
 
     @cached_property
-    def _most(self) -> dict[tuple[int, int], int]:
+    def _units(self) -> dict[tuple[int, int], np.ndarray]:
         return {}
 
 

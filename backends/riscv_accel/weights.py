@@ -1,9 +1,12 @@
 """Weights cut into tiles of the array's size; tiles of zeros are left out."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+
+from mcc.runtime.isa import is_sparse, pack_sparse
 
 from .layers import Int8, Int32, Product
 
@@ -21,9 +24,10 @@ class Tiles:
     tiles: tuple[Int8, ...]
     """[taps, dim, dim] for each block of output channels."""
 
-    @property
-    def count(self) -> int:
-        return sum(map(len, self.taps))
+    @cached_property
+    def sparse(self) -> bool:
+        """Whether all tiles are 2:4, as diagonal ones are."""
+        return bool(self.tiles) and all(is_sparse(stack).all() for stack in self.tiles)
 
 
 def cut(product: Product, dim: int) -> Tiles:
@@ -55,16 +59,27 @@ def cut(product: Product, dim: int) -> Tiles:
     return Tiles(tuple(taps), tuple(tiles))
 
 
-def pack(tiles: Int8, side: int) -> Int8:
-    """Tiles [n, dim, dim] with `side` side by side, so that one wide move-in takes as many.
+def pairs(tiles: Int8) -> Int8:
+    """2:4 tiles [n, dim, dim], two and two, as rows of memory: [ceil(n / 2), dim + dim / 4, dim].
 
-    Returns [ceil(n / side), dim, side * dim].
+    An odd one goes with zeros.
     """
     count, dim, _ = tiles.shape
-    padded = np.zeros((-(-count // side) * side, dim, dim), np.int8)
+    padded = np.zeros((-(-count // 2) * 2, dim, dim), np.int8)
     padded[:count] = tiles
-    across = padded.reshape(-1, side, dim, dim).transpose(0, 2, 1, 3)
-    return across.reshape(-1, dim, side * dim)
+    return pack_sparse(padded.reshape(-1, 2 * dim, dim))
+
+
+def pack(tiles: Int8, side: int) -> Int8:
+    """Tiles [n, rows, dim] with `side` side by side, so that one wide move-in takes as many.
+
+    Returns [ceil(n / side), rows, side * dim].
+    """
+    count, rows, dim = tiles.shape
+    padded = np.zeros((-(-count // side) * side, rows, dim), np.int8)
+    padded[:count] = tiles
+    across = padded.reshape(-1, side, rows, dim).transpose(0, 2, 1, 3)
+    return across.reshape(-1, rows, side * dim)
 
 
 def diagonals(factors: Int32, dim: int) -> list[Int8]:

@@ -39,7 +39,7 @@ class PreloadSparse(Instruction, mnemonic="preload_sparse", funct7=40, extension
     @classmethod
     def limits(cls, fields: Columns, machine: "Accelerator") -> Refusals:
         yield from preload_limits(fields, machine)
-        yield fields["rows"] % 4 != 0, "rows must be a multiple of 4"
+        yield fields["rows"].astype(np.int64) % 4 != 0, "rows must be a multiple of 4"
 
 
 class _ComputeSparse(Instruction, mnemonic="compute_sparse", funct7=-1):

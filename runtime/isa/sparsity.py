@@ -41,11 +41,10 @@ def unpack_sparse(rows: npt.NDArray[np.int8], kept: int) -> npt.NDArray[np.int32
     Two weights that name the same place count both, as they would in the array.
     """
     dim = rows.shape[1]
-    weights = np.zeros((KEPT * dim, dim), np.int32)
-    for row in range(kept):
-        indices = rows[kept + row // GROUP].view(np.uint8)
-        for col in range(dim):
-            byte = int(indices[row % GROUP * (dim // GROUP) + col // GROUP])
-            place = byte >> 2 * (col % GROUP) & 3
-            weights[row // KEPT * GROUP + place, col] += rows[row, col]
+    indices = rows[kept : kept + kept // GROUP].view(np.uint8).reshape(kept, dim // GROUP, 1)
+    places = (indices >> (2 * np.arange(GROUP, dtype=np.uint8)) & 3).reshape(kept, dim)
+    depths = np.arange(kept).reshape(-1, 1) // KEPT * GROUP + places
+    weights: npt.NDArray[np.int32] = np.zeros((KEPT * dim, dim), np.int32)
+    columns: npt.NDArray[np.int64] = np.arange(dim)
+    np.add.at(weights, (depths, columns), rows[:kept].astype(np.int32))
     return weights
