@@ -94,7 +94,7 @@ def _too_large(cut: Cut) -> str:
     geometry = cut.geometry(least)
     parts = {
         "the input": cut.input_rows(least),
-        "weights": max(1, cut.most_tiles(least) * cut.dim),
+        "weights": cut.weight_rows(least),
         "the residual": 2 * cut.residual_rows(least),
         "the residual's factors": cut.diagonal_rows,
     }

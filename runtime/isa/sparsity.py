@@ -43,8 +43,8 @@ def unpack_sparse(rows: npt.NDArray[np.int8], kept: int) -> npt.NDArray[np.int32
     dim = rows.shape[1]
     indices = rows[kept : kept + kept // GROUP].view(np.uint8).reshape(kept, dim // GROUP, 1)
     places = (indices >> (2 * np.arange(GROUP, dtype=np.uint8)) & 3).reshape(kept, dim)
-    depths = np.arange(kept).reshape(-1, 1) // KEPT * GROUP + places
-    weights: npt.NDArray[np.int32] = np.zeros((KEPT * dim, dim), np.int32)
-    columns: npt.NDArray[np.int64] = np.arange(dim)
-    np.add.at(weights, (depths, columns), rows[:kept].astype(np.int32))
+    weights = np.zeros((KEPT * dim, dim), np.int32)
+    for row in range(kept):
+        depths = row // KEPT * GROUP + places[row]
+        weights[depths, np.arange(dim)] += rows[row]
     return weights

@@ -10,6 +10,7 @@ from .memory import (
     PRELOAD_COLS,
     PRELOAD_ROW,
     PRELOAD_ROWS,
+    PRELOAD_SPARSE,
     REQUANTIZE,
     SCALES,
     STORE,
@@ -45,7 +46,12 @@ def in_force(memory: Memory, instruction: Instruction) -> tuple[str, ...]:
             found = [_configured(memory, *_MOVE_OUT[0])]
             extra = [_configured(memory, *place) for place in _MOVE_OUT[1:]]
             resets = [kind() for _, kind in _MOVE_OUT[1:]]
-        case isa.ComputePreloaded() | isa.ComputeKept():
+        case (
+            isa.ComputePreloaded()
+            | isa.ComputeKept()
+            | isa.ComputeSparsePreloaded()
+            | isa.ComputeSparseKept()
+        ):
             found = [_configured(memory, EXECUTE, isa.ConfigExecute)]
             extra, resets = [], []
             if memory.words[PRELOAD_ROW] >= 0:
@@ -63,7 +69,8 @@ def _configured(memory: Memory, place: int, kind: type[Instruction]) -> Instruct
 
 def _preload(memory: Memory) -> Instruction:
     words = memory.words
-    return isa.Preload(
+    kind = isa.PreloadSparse if words[PRELOAD_SPARSE] else isa.Preload
+    return kind(
         local=int(words[PRELOAD_ROW]),
         cols=int(words[PRELOAD_COLS]),
         rows=int(words[PRELOAD_ROWS]),
