@@ -22,7 +22,9 @@ class Emission:
     name: str
     """What the model is called."""
     stem: str
-    """The name of the file to be written, without its suffix."""
+    """The name of the file to be written, without its suffix; in a folder, the model's."""
+    in_folder: bool
+    """Whether the files go into a folder, which only some emitters allow."""
     samples: Callable[[int], Sequence[Feeds]]
     """At most so many inputs: calibration samples, or made-up ones."""
 
@@ -39,3 +41,5 @@ class Emitter:
     """Files by suffix, `.c` and `.h`; the first is the one that `-o` names."""
     suffix: str
     """Of the first file."""
+    folder: bool = False
+    """Whether `-o` may name a folder instead (anything without a suffix)."""

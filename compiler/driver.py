@@ -146,7 +146,9 @@ class Compilation:
         """What `--emit` offers besides stages and the artifact, by name."""
         return {emitter.name: emitter for emitter in (ONNX, *self.backend.emitters)}
 
-    def emission(self, source: "Source", emitter: Emitter, stem: str) -> Mapping[str, bytes]:
+    def emission(
+        self, source: "Source", emitter: Emitter, stem: str, *, in_folder: bool = False
+    ) -> Mapping[str, bytes]:
         """Walk to an emitter's stage and emit: files by suffix, to be called `stem`."""
         from .samples import example_feeds
 
@@ -165,7 +167,7 @@ class Compilation:
                     example_feeds, manifest or self.manifest(module), self.options.calibrate
                 )
                 title = self.model or module.name
-                made = Emission(module, reference, self.target, title, stem, samples)
+                made = Emission(module, reference, self.target, title, stem, in_folder, samples)
                 return emitter.emit(made)
         raise UserError(
             f"--emit {emitter.name} needs stage {wanted!r}, which lies before --from "

@@ -71,4 +71,7 @@ def processor_flags() -> frozenset[str]:
         name, _, value = line.partition(":")
         if name.strip() in ("flags", "Features"):
             return frozenset(value.split())
+        if name.strip() == "isa":  # RISC-V: rv64imafdcv_zicsr_...
+            letters, *others = value.strip().split("_")
+            return frozenset([*letters.removeprefix("rv64"), *others])
     return frozenset()

@@ -248,6 +248,7 @@ def test_an_older_processor_can_be_compiled_for() -> None:
 
 def test_without_a_linker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from mcc.backends.cpu.link import toolchain
+    from mcc.backends.cpu.machine import machine_of
 
     monkeypatch.setenv("PATH", str(tmp_path))
 
@@ -256,7 +257,9 @@ def test_without_a_linker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 
     monkeypatch.setattr("importlib.util.find_spec", nothing)
     with pytest.raises(UserError, match="linking needs a C compiler; none was found"):
-        toolchain(native=True, triple="x86_64-linux-gnu")
+        toolchain(machine_of(TARGET))
+    with pytest.raises(UserError, match="a C compiler for riscv64-unknown-linux-gnu; none was"):
+        toolchain(machine_of(load_target("riscv64")))
 
 
 def test_compiling_without_tvm() -> None:

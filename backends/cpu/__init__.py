@@ -7,14 +7,17 @@ from mcc.passes import ChannelsLast, Dce
 from mcc.runtime import Target
 
 from ..base import Backend, Stage
-from .compile import compile_library, library_members
+from ..emitters import Emission, Emitter
+from .compile import compile_library, library_files, library_members
 from .registry import elementwise, lower
 
 __all__ = [
     "BACKEND",
+    "LIBRARY",
     "compile_library",
     "elementwise",
     "emit",
+    "library_files",
     "library_members",
     "lower",
     "stages",
@@ -32,4 +35,17 @@ def emit(module: Module, target: Target, progress: Progress | None = None) -> Ma
     return library_members(module, target, progress)
 
 
-BACKEND = Backend(name="cpu", stages=stages, emit=emit)
+def _library(emission: Emission) -> Mapping[str, bytes]:
+    return library_files(
+        emission.module,
+        emission.target,
+        stem=emission.stem,
+        title=emission.name,
+        archive=not emission.in_folder,
+    )
+
+
+LIBRARY = Emitter("lib", "", _library, ".a", folder=True)
+"""Kernels and weights for other programs: an archive, or its parts in a folder."""
+
+BACKEND = Backend(name="cpu", stages=stages, emit=emit, emitters=(LIBRARY,))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mcc.backends import c_identifiers
 from mcc.ir import Constant, Module, Progress, Tensor, UserError, Value
 from mcc.runtime import Target
 
@@ -33,7 +34,7 @@ def library_members(
     source = lower_module(module, target, _NAME, module.name, progress)
     from .source import pool_source
 
-    chain = toolchain(native=not target.host.triple, triple=source.machine.triple)
+    chain = toolchain(source.machine)
     with tempfile.TemporaryDirectory(prefix="mcc-cpu-") as name:
         folder = Path(name)
         files = write_files(source, folder)
@@ -44,6 +45,28 @@ def library_members(
         "library.json": json.dumps(_table(module, source), indent=1).encode(),
         "report.json": report(module, source, library),
     }
+
+
+def library_files(
+    module: Module, target: Target, *, stem: str, title: str, archive: bool
+) -> Mapping[str, bytes]:
+    """The model for a C program, by suffix: `.a` and `.h`, or (no `archive`) `.o`, `.h` and `.c`.
+
+    `stem` is what the files will be called and symbols begin with; raises as `library_members`.
+    """
+    from .link import toolchain
+
+    name = c_identifiers([stem.removeprefix("lib") or stem], set())[0]
+    source = lower_module(module, target, name, title)
+    chain = toolchain(source.machine)
+    header = {".h": source.header().encode()}
+    with tempfile.TemporaryDirectory(prefix="mcc-cpu-") as folder_name:
+        folder = Path(folder_name)
+        shim, *parts = write_files(source, folder)
+        if archive:
+            return {".a": chain.archive(folder, [shim, *parts]), **header}
+        text = source.source().replace(f'"{name}.h"', f'"{stem}.h"', 1)
+        return {".o": chain.object(folder, parts), **header, ".c": text.encode()}
 
 
 def lower_module(
@@ -151,7 +174,7 @@ def _table(module: Module, source: "Source") -> dict[str, object]:
         "machine": {
             "triple": machine.triple,
             "cpu": machine.cpu,
-            "flags": sorted({*machine.flags, *plan.flags}),
+            "flags": source.flags,
         },
     }
 

@@ -41,6 +41,8 @@ _X86_FLAGS = {
 }
 # What only our own kernels use: in an artifact's list where they do.
 AMX_FLAGS = {"amx-tile": "amx_tile", "amx-int8": "amx_int8", "amx-bf16": "amx_bf16"}
+# LLVM names the letters of RISC-V as Linux does.
+_RISCV_FLAGS = {letter: letter for letter in "mafdcv"}
 _ARM_FLAGS = {"neon": "asimd", "dotprod": "asimddp", "fullfp16": "asimdhp", "i8mm": "i8mm"}
 
 
@@ -49,6 +51,8 @@ class Machine:
     """The processor that kernels are written for."""
 
     triple: str
+    native: bool
+    """Whether it is of this machine's kind, so that the system's own compiler serves it."""
     cpu: str
     features: tuple[str, ...]
     """Options to LLVM beyond the processor's name, such as `+avx2`."""
@@ -96,7 +100,7 @@ def machine_of(target: Target) -> Machine:
                 f"LLVM knows no processor {cpu!r} for {triple}", remedy=known_names(names)
             )
     x86 = triple.startswith(("x86_64", "i686"))
-    table = _X86_FLAGS if x86 else _ARM_FLAGS if triple.startswith("aarch64") else {}
+    table = _flags_of(triple)
     if not target.host.triple and not target.host.cpu and x86:
         features = (*_corrections(_features(triple, cpu, ())), *features)
     found = _features(triple, cpu, features)
@@ -104,6 +108,7 @@ def machine_of(target: Target) -> Machine:
     tiles = wide and "amx-tile" in found
     return Machine(
         triple=triple,
+        native=_kind(triple) == _kind(str(codegen.llvm_get_system_triple())),
         cpu=cpu,
         features=features,
         vector_bytes=64 if wide else 32 if "avx2" in found else 16,
@@ -115,6 +120,25 @@ def machine_of(target: Target) -> Machine:
         amx_bf16=tiles and "amx-bf16" in found,
         flags=tuple(sorted(table[name] for name in found if name in table)),
     )
+
+
+def _kind(triple: str) -> tuple[str, ...]:
+    """Architecture, system and C library; not the vendor, which means nothing."""
+    architecture, *_, system, library = triple.split("-")
+    return architecture, system, library
+
+
+def _flags_of(triple: str) -> dict[str, str]:
+    """LLVM's features that kernels depend on, and the flags that Linux shows for them."""
+    match triple.split("-")[0]:
+        case "x86_64" | "i686":
+            return _X86_FLAGS
+        case "aarch64":
+            return _ARM_FLAGS
+        case "riscv64":
+            return _RISCV_FLAGS
+        case _:
+            return {}
 
 
 def _features(triple: str, cpu: str, options: tuple[str, ...]) -> set[str]:
@@ -149,6 +173,8 @@ def llvm_record(triple: str, cpu: str, features: tuple[str, ...]) -> dict[str, o
         record["mcpu"] = cpu
     if features:
         record["mattr"] = list(features)
+    if triple.startswith("riscv64") and "+d" in features:
+        record["mabi"] = "lp64d"
     return record
 
 

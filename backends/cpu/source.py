@@ -3,6 +3,7 @@
 Every name begins with the model's own, so that several models fit into one program.
 """
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,19 @@ from .program import Program, constant_offsets, nbytes
 from .storage import Slot
 
 _MOST_TASKS = 0xFFFF
+_TILES = """
+#define _GNU_SOURCE
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Linux lets a process use tile registers (AMX) when it has asked for them. */
+static int may_use_tiles(void) {
+    static int asked;
+    if (!asked)
+        asked = syscall(SYS_arch_prctl, 0x1023, 18) == 0;
+    return asked;
+}
+"""
 
 
 def pool_source() -> str:
@@ -66,6 +80,15 @@ class Source:
             *((name, v, False) for name, v in zip(outputs, self.module.outputs, strict=True)),
         ]
 
+    @property
+    def flags(self) -> list[str]:
+        """What /proc/cpuinfo must show where the code is to run."""
+        return sorted({*self.machine.flags, *self.program.plan.flags})
+
+    @property
+    def _uses_tiles(self) -> bool:
+        return "amx_tile" in self.program.plan.flags
+
     @cached_property
     def _inputs(self) -> dict[Slot, int]:
         return {slot: number for number, slot in enumerate(self.program.plan.inputs)}
@@ -89,6 +112,8 @@ class Source:
         ]
         newline = "\n"
         processor = self.machine.cpu or "any"
+        needs = f"The processor must have: {' '.join(self.flags) or 'nothing special'}."
+        needed = textwrap.wrap(needs, 98, initial_indent=" * ", subsequent_indent=" *   ")
         return f"""\
 /* {comment_text(self.title)}, compiled by mcc for {self.machine.triple}, processor {processor}.
  *
@@ -96,6 +121,8 @@ class Source:
  *
  * Memory, in bytes: workspace {self.program.workspace} (no order of these kernels takes less than
  * {self.program.lower_bound}), weights {sum(map(nbytes, self.weights))}. Nothing is allocated.
+ *
+{newline.join(needed)}
  *
  * Arrays need the alignment of their elements and must not overlap; {ALIGNMENT}-byte alignment is
  * fastest. Calls return 0, or a number that {name}_message explains.
@@ -160,14 +187,19 @@ const char *{name}_message(int number);
                 "no error",
                 *self.messages,
                 f"the workspace is not aligned to {ALIGNMENT} bytes",
+                "the system does not let this process use tile registers (AMX)",
             )
         ]
+        tiles = _TILES if self._uses_tiles else ""
+        permission = (
+            [f"    if (!may_use_tiles())\n        return {len(messages) - 1};"] if tiles else []
+        )
         newline = "\n"
         inputs = ", ".join(port for port, _, is_input in self._ports if is_input)
         outputs = ", ".join(port for port, _, is_input in self._ports if not is_input)
         arguments = ", ".join(port for port, _, _ in self._ports)
         return f"""\
-/* {comment_text(self.title)}: calls the kernels in order. Compiled by mcc. */
+/* {comment_text(self.title)}: calls the kernels in order. Compiled by mcc. */{tiles}
 #include "{self.name}.h"
 
 #include <stddef.h>
@@ -210,7 +242,8 @@ int {name}_call(const void *const inputs[], void *const outputs[], void *workspa
 {" " * len(f"int {name}_call(")}const struct {name}_team *team) {{
     struct frame frame = {{inputs, outputs, workspace, 0}}, *f = &frame;
     if ((uintptr_t)workspace % {upper}_WORKSPACE_ALIGNMENT)
-        return {len(messages) - 1};
+        return {len(messages) - 2};
+{newline.join(permission)}
     for (size_t i = 0; steps[i].body; i++) {{
         int32_t tasks = team ? team->most_tasks : 1;
         if (tasks > steps[i].most_tasks)

@@ -137,10 +137,11 @@ def command(
         }
     )
     path = output or Path(model.stem + ".mcc")
-    if output or not stage:
-        check_writable(path)  # before the work, not after it
     with progress_bar(quiet=as_json) as progress:
         compilation = Compilation(options, progress)
+        if output or not stage:  # before the work, not after it
+            in_folder = _is_folder(compilation.emitters().get(stage or ""), path)
+            check_writable(path / "file" if in_folder and path.is_dir() else path)
         if print_after:
             compilation.print_after(print_after, click.echo)
         if explain:
@@ -189,10 +190,15 @@ def _emit(compilation: "Compilation", model: Path, stage: str, output: Path | No
         return
 
 
+def _is_folder(emitter: "Emitter | None", output: Path) -> bool:
+    """Whether an emitter's files go into a folder: one that is there, or a name without suffix."""
+    return emitter is not None and emitter.folder and (output.is_dir() or not output.suffix)
+
+
 def _emit_files(
     compilation: "Compilation", model: Path, emitter: "Emitter", output: Path | None
 ) -> None:
-    """Write what an emitter makes: its first file to `output`, others beside it."""
+    """Write what an emitter makes: its first file to `output`, others beside it, or all into it."""
     from mcc.ir import UserError, write_atomically
 
     if output is None:
@@ -200,9 +206,14 @@ def _emit_files(
             f"--emit {emitter.name} needs a file",
             remedy=f"give one with -o model{emitter.suffix}",
         )
-    files = compilation.emission(model, emitter, output.stem)
+    in_folder = _is_folder(emitter, output)
+    stem = model.stem if in_folder else output.stem
+    files = compilation.emission(model, emitter, stem, in_folder=in_folder)
+    if in_folder:
+        output.mkdir(exist_ok=True)
     for number, (suffix, content) in enumerate(files.items()):
-        write_atomically(output.with_suffix(suffix) if number else output, content)
+        beside = output / f"{stem}{suffix}" if in_folder else output.with_suffix(suffix)
+        write_atomically(beside if number or in_folder else output, content)
 
 
 def _show(
