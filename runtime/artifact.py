@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,6 +31,8 @@ from .target import Target
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
+"""What Python's zip reader raises for damaged files."""
 
 
 class Port(BaseModel):
@@ -155,7 +158,7 @@ def from_bytes(content: bytes, where: str = "<bytes>") -> Artifact:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = {name: archive.read(name) for name in archive.namelist()}
         manifest = Manifest.model_validate_json(members.pop(MANIFEST))
-    except (zipfile.BadZipFile, KeyError, EOFError, OSError, RuntimeError, ValueError) as error:
+    except (*_DAMAGED, KeyError, OSError, ValueError) as error:
         detail = "its manifest is malformed" if isinstance(error, ValidationError) else str(error)
         raise UserError(
             f"not an mcc artifact, or a damaged one ({detail})", where=where, remedy=remedy
