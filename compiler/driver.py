@@ -19,6 +19,9 @@ from mcc.ir import (
 )
 from mcc.ops import Dequantize, Quantize
 from mcc.passes import (
+    Bf16,
+    Cse,
+    Dce,
     Hook,
     IntegerEdges,
     LowerQuantized,
@@ -98,12 +101,15 @@ class Compilation:
         options = self.options
         edges = (IntegerEdges(),) if options.io == "int8" else ()
         floats = pipeline_for(options.passes, options.level)
+        if options.precision == "bf16":
+            # Last: what fuses into weights is rounded once. Readers of one value share its cast.
+            floats = (*floats, Bf16(), Cse(), Dce())
         if self.quantizes and options.calibrate is None:
             # First: folding a batch normalization loses what its statistics say of ranges.
             floats = (RecordStatistics(), *floats)
         return (
             # Float rewrites first: what they fold is neither calibrated nor quantized.
-            ("optimized", lambda module: self.run(module, floats)),
+            ("optimized", lambda module: self.run(self.only_floats(module), floats)),
             # Ranges are collected on exactly the module that is quantized.
             ("quantized", self.quantize),
             # From here on integers; the quantized module stays in the artifact as the reference.
@@ -191,6 +197,18 @@ class Compilation:
         from mcc.frontend import load
 
         return load(source, shapes=self.options.shapes)
+
+    def only_floats(self, module: Module) -> Module:
+        """The module; `--precision bf16` is not for quantized ones."""
+        if self.options.precision == "float32":
+            return module
+        if self.quantizes or any(isinstance(op, Quantize | Dequantize) for op in module.ops()):
+            raise UserError(
+                "--precision bf16 is for float models; this one computes in 8-bit integers",
+                remedy="leave it out"
+                + (", or give --quantize none" if self.options.quantize else ""),
+            )
+        return module
 
     def quantize(self, module: Module) -> Module:
         """To the QDQ form, unless the model came in it or floats are wanted."""

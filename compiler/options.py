@@ -25,6 +25,8 @@ class Options:
     """-O: 0 only what is needed, 1 quick and exact, 2 the default, 3 everything."""
     quantize: Quantization | None = None
     """None: what the target needs (`int8` on accelerators)."""
+    precision: Literal["float32", "bf16"] = "float32"
+    """Of the operands of products in a float model (docs/numerics.md)."""
     mode: Literal["strict", "portable"] = "strict"
     """Whether scales are any float32 or powers of two (docs/quantization.md)."""
     calibrate: str | Path | None = None

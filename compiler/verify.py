@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mcc.ir import Array, Module, UserError, Value, evaluate
+from mcc.ir import Array, DType, Module, UserError, Value, evaluate
 from mcc.ops import Dequantize, Quantize
 from mcc.runtime import Artifact, Session
 
@@ -14,6 +14,8 @@ from .judge import Judge
 from .samples import real_numbers
 
 FLOAT_TOLERANCE = 1e-5
+BF16_TOLERANCE = 2.0**-7
+"""Where products round their operands to bfloat16: last bits decide over the next rounding."""
 """Relative, of the largest element: for float tails, which no promise holds to the bit."""
 INTEGER_CONVOLUTIONS = ", int8 convolutions allowed"
 LEVELS = (f"ORT_ENABLE_ALL{INTEGER_CONVOLUTIONS}", "ORT_ENABLE_ALL", "ORT_DISABLE_ALL")
@@ -69,6 +71,8 @@ class Verification:
     )
     """By way and optimisation level: the evaluator against onnxruntime on the exported model."""
     against: tuple[Fidelity, ...] = ()
+    tolerance: float = FLOAT_TOLERANCE
+    """How far floats of the machine may be off, by the largest of their tensor."""
 
     @property
     def passed(self) -> bool:
@@ -106,6 +110,8 @@ def verify(
     lowered = artifact.module("lowered")
     session = Session(artifact)
     machine: dict[str, TensorCheck] = {}
+    short = any(value.tensor.dtype is DType.BF16 for value in lowered.values())
+    tolerance = BF16_TOLERANCE if short else FLOAT_TOLERANCE
     integer = {value.name for value in lowered.values() if _is_integer(value)}
     references: list[dict[str, Array]] = []
     for feeds in samples:
@@ -113,7 +119,7 @@ def verify(
         found: dict[str, Array] = {}
 
         found |= session.observe(feeds, found.__setitem__)
-        _add(machine, _compare(reference, found))
+        _add(machine, _compare(reference, found, tolerance))
         references.append(reference)
     judged: dict[str, tuple[TensorCheck, ...]] = {}
     if with_onnxruntime:
@@ -130,7 +136,7 @@ def verify(
                 )
     fidelity = _fidelity(artifact, samples, references, against) if against else ()
     fused = tuple(sorted(integer - machine.keys()))
-    return Verification(len(samples), tuple(machine.values()), fused, judged, fidelity)
+    return Verification(len(samples), tuple(machine.values()), fused, judged, fidelity, tolerance)
 
 
 def _is_integer(value: Value) -> bool:
@@ -154,7 +160,9 @@ def _observed(module: Module, feeds: Mapping[str, Array]) -> dict[str, Array]:
     return found | outputs
 
 
-def _compare(reference: Mapping[str, Array], found: Mapping[str, Array]) -> Iterator[TensorCheck]:
+def _compare(
+    reference: Mapping[str, Array], found: Mapping[str, Array], tolerance: float = FLOAT_TOLERANCE
+) -> Iterator[TensorCheck]:
     for name, expected in reference.items():
         actual = found.get(name)
         if actual is None:
@@ -163,10 +171,12 @@ def _compare(reference: Mapping[str, Array], found: Mapping[str, Array]) -> Iter
             size = expected.size
             yield TensorCheck(name, str(expected.dtype), size, size, float("inf"))
             continue
-        yield compare(name, expected, actual)
+        yield compare(name, expected, actual, tolerance)
 
 
-def compare(name: str, expected: Array, actual: Array) -> TensorCheck:
+def compare(
+    name: str, expected: Array, actual: Array, tolerance: float = FLOAT_TOLERANCE
+) -> TensorCheck:
     """Count differing elements: any bit for integers, beyond the tolerance for floats."""
     if expected.dtype.kind in "iub":
         gap = np.abs(expected.astype(np.int64) - actual.astype(np.int64))
@@ -180,7 +190,7 @@ def compare(name: str, expected: Array, actual: Array) -> TensorCheck:
         gap = np.where(np.isnan(gap), np.inf, gap)
         finite = np.abs(wide[np.isfinite(wide)])
         scale = float(finite.max()) if finite.size else 1.0
-        differing = int(np.count_nonzero(gap > FLOAT_TOLERANCE * scale))
+        differing = int(np.count_nonzero(gap > tolerance * scale))
     largest = float(gap.max()) if gap.size else 0.0
     return TensorCheck(name, str(expected.dtype), expected.size, differing, largest)
 

@@ -17,6 +17,7 @@ from .fuse_residual import FuseResidual
 from .integer_edges import IntegerEdges
 from .layout import ChannelsLast
 from .manager import Declined, Hook, PassError, PassRun, print_after, run_passes
+from .narrow import Bf16, is_rounded
 from .pipelines import LEVELS, pipeline, pipeline_for
 from .plugins import discover, load_plugin
 from .prune import Prune
@@ -39,6 +40,7 @@ __all__ = [
     "LABELS",
     "LEVELS",
     "PASSES",
+    "Bf16",
     "Canonicalize",
     "ChannelsLast",
     "Cse",
@@ -65,6 +67,7 @@ __all__ = [
     "format_pass",
     "format_passes",
     "from_onnx_layout",
+    "is_rounded",
     "load_plugin",
     "load_samples",
     "option_types",

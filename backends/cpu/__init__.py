@@ -9,6 +9,7 @@ from mcc.runtime import Target
 from ..base import Backend, Stage
 from ..emitters import Emission, Emitter
 from .compile import compile_library, library_files, library_members
+from .narrow import WidenLast
 from .registry import elementwise, lower
 
 __all__ = [
@@ -27,7 +28,7 @@ __all__ = [
 def stages(target: Target) -> tuple[Stage, ...]:
     """What happens to a lowered module before kernels are written for it."""
     # Vectors run along the channels, so these go last in memory.
-    return (Stage("layout", (ChannelsLast(), Dce())),)
+    return (Stage("layout", (ChannelsLast(), WidenLast(), Dce())),)
 
 
 def emit(module: Module, target: Target, progress: Progress | None = None) -> Mapping[str, bytes]:

@@ -82,8 +82,8 @@ def lower_module(
     from .source import Source
 
     del rules  # imported for what they register
-    refuse_unsupported(module)
     machine = machine_of(target)
+    refuse_unsupported(module, machine)
     plan = plan_module(module, machine)
     program = arrange(plan, [plan.slots[value] for value in module.outputs])
     kernels = write_kernels(plan, program.replaced, name, progress)

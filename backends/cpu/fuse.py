@@ -1,7 +1,7 @@
 """Which ops share a kernel: element-wise ops join the op that computes their operand.
 
 Only values with a single reader are fused away, and none that a user compares tensor by tensor:
-outputs, and the 8-bit integers of a quantized model.
+outputs, and the 8-bit integers of a quantized model. Nor the 16-bit floats that products read.
 """
 
 from mcc.ir import DType, Module, Op, Value, Yield
@@ -49,7 +49,7 @@ def _may_vanish(value: Value, reader: Op, number: int) -> bool:
     producer = value.op
     if producer is None or value.uses != {reader: 1} or isinstance(reader, Yield):
         return False
-    if value.tensor.dtype in (DType.I8, DType.U8):
+    if value.tensor.dtype in (DType.I8, DType.U8, DType.BF16):
         return False
     rule = ELEMENTWISE[type(reader)]
     if number in rule.whole or value.tensor.shape != reader.results[0].tensor.shape:

@@ -9,6 +9,7 @@ import numpy as np
 from mcc.ir import (
     Array,
     Constant,
+    DType,
     Module,
     Op,
     Tensor,
@@ -17,6 +18,7 @@ from mcc.ir import (
     Yield,
     known_names,
 )
+from mcc.ops import Cast, Concat, Expand, Pad, Reshape, Slice, Transpose
 
 from .fuse import absorbed_values
 from .machine import Machine
@@ -238,14 +240,28 @@ def _meaning(meaning: Callable[..., object], op: Op) -> Callable[..., Expr]:
     return write
 
 
-def refuse_unsupported(module: Module) -> None:
+_MOVES = (Cast, Concat, Expand, Pad, Reshape, Slice, Transpose)
+"""What may make a bfloat16: ops that compute on it would take its bits for an integer."""
+
+
+def refuse_unsupported(module: Module, machine: Machine) -> None:
     """Raise one `UserError` that lists every op without a kernel, before anything is built."""
+    _refuse_short_floats(module, machine)
     problems = list(_problems(module))
     if problems:
         raise UserError(
             "the cpu backend cannot compile: " + "; ".join(problems),
             remedy="Kernels can be registered for op classes (docs/cpu.md); "
             + known_names(cls.op_name for cls in (*ELEMENTWISE, *LOWERINGS)),
+        )
+
+
+def _refuse_short_floats(module: Module, machine: Machine) -> None:
+    made = (value.tensor.dtype for op in module.body for value in op.results)
+    if not machine.amx_bf16 and DType.BF16 in made:
+        raise UserError(
+            f"{machine.cpu or machine.triple} has no products of bfloat16 (AMX)",
+            remedy="compile without --precision bf16, or for a processor with amx-bf16",
         )
 
 
@@ -260,6 +276,10 @@ def _problems(module: Module) -> Iterator[str]:
             yield f"{op.op_name}{origin}"
             continue
         for value in op.results:
+            short = isinstance(value.type, Tensor) and value.tensor.dtype is DType.BF16
+            if short and not isinstance(op, (Constant, *_MOVES)):
+                yield f"{op.op_name}{origin}: no kernels for bf16"
+                continue
             yield from _type_problem(value, f"{op.op_name}{origin}")
 
 

@@ -7,6 +7,7 @@ from mcc.ir import Array, DType
 _STORED = {
     DType.F64: "float64",
     DType.F32: "float32",
+    DType.BF16: "uint16",
     DType.I64: "int64",
     DType.I32: "int32",
     DType.I16: "int16",
@@ -18,7 +19,7 @@ _STORED = {
     DType.I1: "uint8",
 }
 STORABLE = frozenset(_STORED)
-"""The dtypes that kernels can hold; i1 is a byte that is 0 or 1."""
+"""The dtypes that kernels can hold; i1 is a byte that is 0 or 1, bf16 its bits."""
 
 
 def stored(dtype: DType) -> str:

@@ -48,6 +48,13 @@ def parse_shapes(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     help="Default: what the target needs.",
 )
 @click.option(
+    "--precision",
+    type=click.Choice(["float32", "bf16"]),
+    default="float32",
+    show_default=True,
+    help="Of the operands of products in float models.",
+)
+@click.option(
     "--mode",
     type=click.Choice(["strict", "portable"]),
     default="strict",
@@ -89,6 +96,7 @@ def command(
     target: str,
     level: int,
     quantize: str | None,
+    precision: str,
     mode: str,
     calibrate: str | None,
     method: str,
@@ -124,6 +132,7 @@ def command(
             "target": target,
             "level": level,
             "quantize": quantize,
+            "precision": precision,
             "mode": mode,
             "calibrate": calibrate,
             "method": method,

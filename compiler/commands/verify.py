@@ -56,8 +56,10 @@ def command(
 
 
 def _print(found: "Verification", backend: str, verbose: int) -> None:
+    from ..verify import FLOAT_TOLERANCE
+
     machine = "library" if backend == "cpu" else "simulator"
-    click.echo(f"{machine} against evaluator: {_counted(found.machine)}")
+    click.echo(f"{machine} against evaluator: {_counted(found.machine, found.tolerance)}")
     _print_checks(found.machine, everything=verbose > 0)
     if found.fused:
         names = f": {', '.join(found.fused)}" if verbose else " (-v names them)"
@@ -65,7 +67,7 @@ def _print(found: "Verification", backend: str, verbose: int) -> None:
     if found.onnxruntime:
         click.echo("evaluator against onnxruntime on the exported model")
     for way, checks in found.onnxruntime.items():
-        click.echo(f"  {way}: {_counted(checks)}")
+        click.echo(f"  {way}: {_counted(checks, FLOAT_TOLERANCE)}")
         if verbose:
             _print_checks(checks, everything=verbose > 1)
     if found.against:
@@ -79,16 +81,14 @@ def _print(found: "Verification", backend: str, verbose: int) -> None:
     click.echo(f"{verdict}: {counted(found.samples, 'input')}")
 
 
-def _counted(checks: "tuple[TensorCheck, ...]") -> str:
+def _counted(checks: "tuple[TensorCheck, ...]", tolerance: float) -> str:
     """How many integer elements differ, and by how much; floats where there are no integers."""
-    from ..verify import FLOAT_TOLERANCE
-
     integers = [check for check in checks if not check.dtype.startswith("float")]
     if not integers:
         beyond = sum(check.differing for check in checks)
         return (
             f"{beyond:,} of {sum(check.elements for check in checks):,} elements differ by more "
-            f"than {FLOAT_TOLERANCE:g} of the largest in {counted(len(checks), 'float tensor')}"
+            f"than {tolerance:g} of the largest in {counted(len(checks), 'float tensor')}"
         )
     elements = sum(check.elements for check in integers)
     differing = sum(check.differing for check in integers)

@@ -27,7 +27,8 @@ from .matrices import Matrices, lead_strides
 from .products import Product, Vnni, correction, multiply_add, product_of
 from .scalar import clamp
 from .shape import padded
-from .tiled import tiled_conv, tiled_matmul
+from .tiled import short_operand, tile_product, tiled_conv, tiled_matmul
+from .tiles import SHORT
 from .windows import Windows, finish_windows, windows_of
 
 
@@ -41,6 +42,9 @@ def conv(op: Conv, planner: Planner, tail: Tail) -> None:
     if per_group == 1 and outputs == 1:
         view = windows_of(planner, op, tail, kernel, op.pad_value, channels_last=True)
         _depthwise(op, planner, tail, view, multiply_add(result, machine))
+        return
+    if (short := short_operand(op, machine)) is not None:
+        _short_conv(op, planner, tail, *short)
         return
     product = product_of(
         op.x.tensor.dtype,
@@ -62,7 +66,8 @@ def conv(op: Conv, planner: Planner, tail: Tail) -> None:
     _finish_products(op, planner, tail, along)
     depth = view.channels // op.groups
     if weights is not None:
-        if tiled_conv(op, planner, tail, view, product, weights):
+        bytes_ = tile_product(op.x, op.w, machine)
+        if tiled_conv(op, planner, tail, view, bytes_, product, weights):
             return
         rows = weights.reshape(weights.shape[0], -1)
         _add_correction(planner, tail, correction(product, rows), along)
@@ -102,6 +107,25 @@ def conv(op: Conv, planner: Planner, tail: Tail) -> None:
     finish_windows(
         planner, tail, "conv", contraction, view, (view.slot, w), in_place=contraction.in_place
     )
+
+
+def _short_conv(op: Conv, planner: Planner, tail: Tail, x: Value, weights: Array) -> None:
+    """A convolution of bfloat16 with sums in float32."""
+    multiple = SHORT.unit if op.groups == 1 else 1
+    kernel = op.w.tensor.dims[2:]
+    view = windows_of(
+        planner,
+        op,
+        tail,
+        kernel,
+        0,
+        channels_last=True,
+        channel_multiple=multiple,
+        source=x,
+    )
+    _finish_products(op, planner, tail, view.channel_strides())
+    if not tiled_conv(op, planner, tail, view, SHORT, None, weights):
+        raise AssertionError("a convolution of bfloat16 was promised a kernel")
 
 
 def in_parts(
@@ -170,6 +194,9 @@ def _depthwise(op: Conv, planner: Planner, tail: Tail, view: Windows, product: P
 def matmul(op: Matmul, planner: Planner, tail: Tail) -> None:
     weights = constant_of(op.w)
     machine = planner.machine
+    if (short := short_operand(op, machine)) is not None:
+        _short_matmul(op, planner, tail, *short)
+        return
     product = product_of(
         op.x.tensor.dtype,
         op.w.tensor.dtype,
@@ -178,15 +205,13 @@ def matmul(op: Matmul, planner: Planner, tail: Tail) -> None:
         constant_w=weights is not None,
     )
     view = Matrices.of(op, product.step)
-    rank = len(view.x)
-    x = op.x.tensor.dims if op.x.tensor.rank > 1 else (1, *op.x.tensor.dims)
-    sides = ((0,) * rank, (*(0,) * (rank - 1), view.x[-1] - x[-1]))
-    source = padded(planner, planner.slot(op.x), x, *sides, 0)
+    source = _with_depth(planner, op.x, view)
     depth, columns = view.x[-1], view.columns
     _finish_products(op, planner, tail, view.column_strides())
     if weights is not None:
         matrices = weights.reshape(view.w)
-        if tiled_matmul(op, planner, tail, view, product, source, matrices):
+        bytes_ = tile_product(op.x, op.w, machine)
+        if tiled_matmul(op, planner, tail, view, bytes_, product, source, matrices):
             return
         _matmul_correction(planner, tail, product, matrices, view)
 
@@ -217,6 +242,23 @@ def matmul(op: Matmul, planner: Planner, tail: Tail) -> None:
         root=tail.root,
     )
     planner.finish(tail, "matmul", contraction, (source, slot), in_place=contraction.in_place)
+
+
+def _with_depth(planner: Planner, x: Value, view: Matrices) -> Slot:
+    """X with as many columns as a view has it."""
+    dims = x.tensor.dims if x.tensor.rank > 1 else (1, *x.tensor.dims)
+    none = (0,) * (len(dims) - 1)
+    return padded(planner, planner.slot(x), dims, (*none, 0), (*none, view.x[-1] - dims[-1]), 0)
+
+
+def _short_matmul(op: Matmul, planner: Planner, tail: Tail, x: Value, weights: Array) -> None:
+    """A matrix product of bfloat16 with sums in float32."""
+    view = Matrices.of(op, SHORT.unit)
+    source = _with_depth(planner, x, view)
+    _finish_products(op, planner, tail, view.column_strides())
+    matrices = weights.reshape(view.w)
+    if not tiled_matmul(op, planner, tail, view, SHORT, None, source, matrices):
+        raise AssertionError("a product of bfloat16 was promised a kernel")
 
 
 def _pack_matrix(weights: Array, depth: int, width: int, blocks: int, product: Product) -> Array:

@@ -14,6 +14,22 @@ _LN2_LOW = -2.12194440e-4
 _ROUND = 12582912.0  # 1.5 * 2^23: adding it leaves the rounded integer in the low bits
 
 
+def shortened(writer: Writer, x: Expr) -> Expr:
+    """The bits of the bfloat16 nearest to a float32, halves to even; NaN stays NaN."""
+    bits = writer.bind(x.bits("uint32"))
+    last = writer.bind((bits >> 16) & 1)
+    rounded = writer.bind((bits + 0x7FFF + last) >> 16)
+    quiet = writer.bind((bits >> 16) | 0x40)
+    # A mantissa of all ones would carry a NaN over into an infinity.
+    is_nan = (bits & 0x7FFFFFFF) > 0x7F800000
+    return select(is_nan, quiet, rounded).cast("uint16")
+
+
+def widened(x: Expr) -> Expr:
+    """The float32 that a bfloat16's bits stand for."""
+    return (x.cast("uint32") << 16).bits("float32")
+
+
 def polynomial(x: Expr, coefficients: Sequence[float]) -> Expr:
     """Horner's rule, highest power first."""
     total = constant(coefficients[0], x.dtype, x.lanes)

@@ -137,6 +137,10 @@ def cast(op: Cast, writer: Writer, x: Expr) -> Expr:
         # NaN is not 0; TVM's `!=` would say that it does not differ.
         one, zero = (constant(bit, "uint8", x.lanes) for bit in (1, 0))
         return select(x.equals(0), zero, one)
+    if op.x.tensor.dtype is DType.BF16:
+        x = maths.widened(x)
+    if op.to is DType.BF16:
+        return maths.shortened(writer, x.cast("float32"))
     return x.cast(stored(op.to))
 
 

@@ -2,10 +2,12 @@
 
 import math
 
+import ml_dtypes
 import numpy as np
 
-from mcc.ir import Array, DType, Value
+from mcc.ir import Array, DType, Value, constant_of
 from mcc.ops import Conv, Matmul
+from mcc.passes import is_rounded
 
 from ..machine import Machine
 from ..plan import Planner
@@ -18,6 +20,7 @@ from .matrices import Matrices
 from .products import Product
 from .tiles import (
     LANES,
+    SHORT,
     SIGNED,
     UNSIGNED,
     TileBlocking,
@@ -38,28 +41,51 @@ def tile_product(x: Value, w: Value, machine: Machine) -> TileProduct | None:
     return {DType.I8: SIGNED, DType.U8: UNSIGNED}.get(x.tensor.dtype)
 
 
+def short_operand(op: Conv | Matmul, machine: Machine) -> tuple[Value, Array] | None:
+    """X and the weights as bfloat16, where a product's operands are no more than that."""
+    weights = constant_of(op.w)
+    if not machine.amx_bf16 or not is_rounded(op.x) or weights is None:
+        return None
+    if not weights.size or not op.result.tensor.size:
+        return None
+    if isinstance(op, Conv) and op.groups > 1 and weights.shape[1] % SHORT.unit:
+        return None
+    short = weights.astype(ml_dtypes.bfloat16)
+    if not np.array_equal(short.astype(np.float32), weights, equal_nan=True):
+        return None
+    assert op.x.op is not None
+    return op.x.op.operands[0], short.view(np.uint16)
+
+
 def _blocking(
     lead: list[Loop],
     tile: Loop,
     results: int,
     taps: int,
     run: int,
-    other: Product,
+    other: Product | None,
     machine: Machine,
 ) -> TileBlocking | None:
-    """How to block in tiles; None where vectors are faster. `run` is in units."""
+    """How to block in tiles; None where vectors (`other`) are faster. `run` is in units."""
     rows = next((loop.extent for loop in reversed(lead) if not loop.strides[2]), 1)
     blocking = choose_tile_blocking(tile.extent, rows, results, run)
+    if other is None:
+        return blocking
     mine = tile_cycles(blocking, tile.extent, results, taps, run)
     theirs = contraction_cycles(tile.extent, results, taps * run, other, machine)
     return blocking if mine < theirs else None
 
 
 def tiled_conv(
-    op: Conv, planner: Planner, tail: Tail, view: Windows, other: Product, weights: Array
+    op: Conv,
+    planner: Planner,
+    tail: Tail,
+    view: Windows,
+    product: TileProduct | None,
+    other: Product | None,
+    weights: Array,
 ) -> bool:
     """Write the kernel, unless `other` does it faster with vectors."""
-    product = tile_product(op.x, op.w, planner.machine)
     outputs, per_group = weights.shape[0] // op.groups, weights.shape[1]
     if product is None or 0 in tail.shape or view.channel != 1:
         return False
@@ -104,7 +130,7 @@ def tiled_conv(
         border=view.border,
     )
     inputs = (view.slot, planner.constant(packed), planner.constant(blocking.config()))
-    planner.require("amx_tile", "amx_int8")
+    planner.require("amx_tile", product.flag)
     finish_windows(planner, tail, "conv", contraction, view, inputs)
     return True
 
@@ -114,12 +140,12 @@ def tiled_matmul(
     planner: Planner,
     tail: Tail,
     view: Matrices,
-    other: Product,
+    product: TileProduct | None,
+    other: Product | None,
     source: Slot,
     weights: Array,
 ) -> bool:
     """The same for a product with constant weights [..., K, N]; `source` has its depth padded."""
-    product = tile_product(op.x, op.w, planner.machine)
     if product is None or 0 in tail.shape or view.x[-1] % product.unit or not view.x[-1]:
         return False
     run = view.x[-1] // product.unit
@@ -145,6 +171,6 @@ def tiled_matmul(
         root=tail.root,
     )
     inputs = (source, planner.constant(packed), planner.constant(blocking.config()))
-    planner.require("amx_tile", "amx_int8")
+    planner.require("amx_tile", product.flag)
     planner.finish(tail, "matmul", contraction, inputs)
     return True

@@ -48,6 +48,8 @@ class TileProduct:
     """Of the sums."""
     unit: int
     """Elements of x in the 32 bits that one lane multiplies."""
+    flag: str
+    """What /proc/cpuinfo calls it."""
 
     @property
     def itemsize(self) -> int:
@@ -55,9 +57,11 @@ class TileProduct:
         return _UNIT_BYTES // self.unit
 
 
-SIGNED = TileProduct("llvm.x86.tdpbssd", "int32", 4)
-UNSIGNED = TileProduct("llvm.x86.tdpbusd", "int32", 4)
+SIGNED = TileProduct("llvm.x86.tdpbssd", "int32", 4, "amx_int8")
+UNSIGNED = TileProduct("llvm.x86.tdpbusd", "int32", 4, "amx_int8")
 """Of unsigned x and signed weights."""
+SHORT = TileProduct("llvm.x86.tdpbf16ps", "float32", 2, "amx_bf16")
+"""Of bfloat16, two to a lane; denormal numbers count as 0."""
 
 
 @dataclass(frozen=True)

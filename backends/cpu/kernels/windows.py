@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from mcc.ir import Module, Value
 from mcc.ops import Conv, MaxPool, Pool, channel_axis, spatial_axes
+from mcc.passes import is_rounded
 
 from ..plan import Halo, Planner, Write
 from ..registry import Strides, contiguous
@@ -109,6 +110,11 @@ def halos_of(module: Module) -> dict[Value, Halo]:
     for op in module.body:
         if not isinstance(op, Conv | MaxPool) or op.x.uses != {op: 1}:
             continue
+        source = op.x
+        if isinstance(op, Conv) and op.x.op is not None and is_rounded(op.x):
+            source = op.x.op.operands[0]
+            if source.uses != {op.x.op: 1}:
+                continue
         fill: float | int
         if isinstance(op, Conv):
             kernel, fill = op.w.tensor.dims[2:], op.pad_value
@@ -122,7 +128,7 @@ def halos_of(module: Module) -> dict[Value, Halo]:
         before, after = _reach(op, kernel, op.x.tensor.dims, op.layout)
         # Crops are left to the reader.
         if any((*before, *after)) and min(*before, *after) >= 0:
-            found[op.x] = Halo(tuple(before), tuple(after), fill)
+            found[source] = Halo(tuple(before), tuple(after), fill)
     return found
 
 
@@ -178,24 +184,29 @@ def windows_of(
     *,
     channels_last: bool,
     channel_multiple: int = 1,
+    source: Value | None = None,
 ) -> Windows:
-    """The input of `op`: channels last if asked for, padded as far as windows reach."""
+    """The input of `op`: channels last if asked for, padded as far as windows reach.
+
+    `source` holds the same numbers as `op.x`, in another type.
+    """
     strides, _, dilations = op.geometry
-    dims = op.x.tensor.dims
+    x_value = op.x if source is None else source
+    dims = x_value.tensor.dims
     rank = len(dims)
     layout = op.layout
     if layout == "nchw" and channels_last:
-        slot = transposed(planner, op.x, (0, *range(2, rank), 1))
+        slot = transposed(planner, x_value, (0, *range(2, rank), 1))
         dims = (dims[0], *dims[2:], dims[1])
         read = "nhwc"
     else:
-        slot, read = planner.slot(op.x), layout
+        slot, read = planner.slot(x_value), layout
     result = op.result.tensor.dims
     axes = spatial_axes(read, rank)
     before, after = _reach(op, kernel, dims, read)
     channel = channel_axis(read, rank)
     after[channel] = -dims[channel] % channel_multiple
-    halo, bordered = planner.bordered.get(op.x, (None, slot))
+    halo, bordered = planner.bordered.get(x_value, (None, slot))
     if read == layout and halo == Halo(tuple(before), tuple(after), fill):
         slot = bordered
     else:
