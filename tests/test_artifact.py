@@ -54,6 +54,20 @@ def test_a_truncated_file_is_refused(artifact: Artifact, length: int) -> None:
         from_bytes(artifact.to_bytes()[:length], "cut.mcc")
 
 
+def test_a_flipped_bit_is_found_wherever_it_lies(artifact: Artifact) -> None:
+    content = artifact.to_bytes()
+    refused = 0
+    for place in range(0, len(content), 7):
+        damaged = bytearray(content)
+        damaged[place] ^= 0x10
+        try:
+            from_bytes(bytes(damaged))
+        except UserError:
+            refused += 1
+    # What remains are bits that say nothing of the content, such as times of members.
+    assert refused > 0.8 * len(range(0, len(content), 7))
+
+
 def test_a_changed_byte_is_found(artifact: Artifact, tmp_path: Path) -> None:
     path = tmp_path / "changed.mcc"
     artifact.save(path)

@@ -149,3 +149,16 @@ def test_an_input_handed_through() -> None:
     model = build(HEAD, "same (float[1,4] x) => (float[1,4] x) {", "}", weights={})
     judge_floats(model)
     judge_integers(model, "gemmini", "strict")
+
+
+@pytest.mark.parametrize("target", ["riscv-accel", "gemmini"])
+def test_padding_behind_the_image_only(target: str) -> None:
+    """A 1x1 window over whole images is one row of pixels, but not with more columns than those."""
+    model = build(
+        HEAD,
+        "random (float[1,3,5,6] x) => (float[1,4,6,8] y) {",
+        "  y = Conv <pads = [0, 0, 1, 2]> (x, w)",
+        "}",
+        weights={"w": (4, 3, 1, 1)},
+    )
+    judge_integers(model, target, "strict")
