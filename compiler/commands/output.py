@@ -85,6 +85,18 @@ def size(count: int) -> str:
     return f"{count} B"
 
 
+def node_label(nodes: Sequence[str], verbose: int) -> str:
+    """ONNX nodes in a table: the first and how many more, or all of them.
+
+    Converters from TensorFlow join the names of what they fused by semicolons; the first stands
+    for them.
+    """
+    if verbose:
+        return ", ".join(nodes)
+    first = nodes[0].partition(";")[0] or nodes[0]
+    return first if len(nodes) == 1 else f"{first} (+{len(nodes) - 1})"
+
+
 @contextmanager
 def progress_bar(*, quiet: bool = False) -> Generator["Progress"]:
     """A bar on standard error for each long step; nothing where no one watches."""

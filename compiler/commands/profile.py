@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .output import counted, json_option, print_json, print_table, size, verbose_option
+from .output import counted, json_option, node_label, print_json, print_table, size, verbose_option
 
 if TYPE_CHECKING:
     from mcc.runtime import Artifact
@@ -148,7 +148,7 @@ def _print(profile: "Profile", artifact: "Artifact", verbose: int) -> None:
 
 def _row(layer: "LayerProfile", profile: "Profile", verbose: int) -> list[object]:
     row: list[object] = [
-        _layer_name(layer, verbose),
+        node_label(layer.nodes, verbose) if layer.nodes else layer.tensor,
         layer.cycles,
         _percent(_share(layer.cycles, profile.cycles)),
         _percent(layer.utilisation),
@@ -162,15 +162,6 @@ def _row(layer: "LayerProfile", profile: "Profile", verbose: int) -> list[object
         busy = (*layer.busy.values(), layer.fences)
         row.extend(_percent(_share(cycles, layer.cycles)) for cycles in busy)
     return row
-
-
-def _layer_name(layer: "LayerProfile", verbose: int) -> str:
-    """The layer's ONNX nodes: the first and how many more, or all of them."""
-    if not layer.nodes:
-        return layer.tensor
-    if verbose or len(layer.nodes) == 1:
-        return ", ".join(layer.nodes)
-    return f"{layer.nodes[0]} (+{len(layer.nodes) - 1})"
 
 
 def _share(part: float, whole: float) -> float:
@@ -206,7 +197,7 @@ def _profile_cpu(
     click.echo(f"{artifact.manifest.model} on {artifact.target.name}")
     rows: list[list[object]] = [
         [
-            _kernel_layer(kernel, verbose),
+            node_label(kernel.call.nodes, verbose) if kernel.call.nodes else kernel.call.value,
             kernel.call.kernel,
             round(1e6 * kernel.seconds, 1),
             _percent(_share(kernel.seconds, total)),
@@ -226,10 +217,3 @@ def _kernel_record(kernel: "KernelTime", total: float) -> dict[str, object]:
         "microseconds": 1e6 * kernel.seconds,
         "share": _share(kernel.seconds, total),
     }
-
-
-def _kernel_layer(kernel: "KernelTime", verbose: int) -> str:
-    nodes = kernel.call.nodes
-    if not nodes:
-        return kernel.call.value
-    return ", ".join(nodes) if verbose or len(nodes) == 1 else f"{nodes[0]} (+{len(nodes) - 1})"
