@@ -18,15 +18,16 @@ class Prune(Pass, name="prune"):
 
     Of each constant weight, the share `sparsity` becomes zero, smallest first (S. Han et al.,
     «Learning both weights and connections», 2015): single elements by magnitude, or output channels
-    or 16x16 tiles by mean square. A tile is 16 input channels by 16 output channels at one tap, the
-    matrix that an accelerator loads at once. Biases stay. The report counts what was zeroed.
+    or tiles by mean square. A tile is 16 output channels at one tap, by 16 input channels (the
+    matrix that an accelerator loads at once) or by one (`row16`: what a CPU multiplies at once, and
+    skips where it is zero). Biases stay. The report counts what was zeroed.
 
     Raises:
         ValueError: For a sparsity outside [0, 1].
     """
 
     sparsity: float = 0.5
-    structure: Literal["element", "channel", "block16"] = "element"
+    structure: Literal["element", "channel", "row16", "block16"] = "element"
 
     def __post_init__(self) -> None:
         if not 0 <= self.sparsity <= 1:
@@ -64,6 +65,8 @@ class Prune(Pass, name="prune"):
                 # All taps and input channels of an output channel are one unit.
                 matrices = matrices.reshape(1, count * inputs, outputs)
                 high, wide = count * inputs, 1
+            case "row16":
+                high, wide = 1, BLOCK
             case "block16":
                 high, wide = BLOCK, BLOCK
         labels = _labels(matrices.shape, high, wide)
@@ -86,7 +89,7 @@ def _why_not(op: Constant, weighed: list[Conv | Matmul], structure: str) -> str 
     if any(isinstance(reader, Matmul) and op.data.array.ndim != 2 for reader in weighed):
         return "the weights are no matrix"
     depthwise = any(isinstance(reader, Conv) and reader.groups > 1 for reader in weighed)
-    if structure == "block16" and depthwise:
+    if structure in ("row16", "block16") and depthwise:
         return "a convolution with groups has no tiles of 16 x 16"
     return None
 

@@ -301,6 +301,16 @@ class Writer:
         kind = tirx.ForKind.SERIAL
         self._blocks[-1].append(tirx.For(variable, begin.node, count.node, kind, body))
 
+    @contextmanager
+    def span(self, begin: Expr, end: Expr) -> Generator[Expr]:
+        """Run the body for every int32 from `begin` to before `end`."""
+        variable = tirx.Var(self._fresh("i"), "int32")
+        self._blocks.append([])
+        yield Expr(variable, "int32")
+        body = self._close()
+        kind, count = tirx.ForKind.SERIAL, end - begin
+        self._blocks[-1].append(tirx.For(variable, begin.node, count.node, kind, body))
+
     def _share(self, extent: int, task: Expr) -> Expr:
         """The first iteration of a task."""
         done = task.cast("int64") * extent / self._tasks.cast("int64")

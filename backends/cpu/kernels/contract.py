@@ -191,8 +191,8 @@ class Contraction:
         width = self.blocking.vectors * self.product.lanes
         whole, rest = divmod(self.vec.extent, width)
         row = self._row
-        for first_row, rows, high in _pieces(row.extent, self.blocking.rows):
-            for first, tiles, across in _pieces(self.tile.extent, self.blocking.tile):
+        for first_row, rows, high in pieces(row.extent, self.blocking.rows):
+            for first, tiles, across in pieces(self.tile.extent, self.blocking.tile):
                 for first_block, blocks, valid in ((0, whole, width), (whole, 1, rest)):
                     if blocks and valid:
                         yield _Region(
@@ -266,7 +266,9 @@ class Contraction:
             steps = self._steps(writer, inputs, (places[X], places[W]), part.reduce, ahead, slice_)
             self._accumulate(writer, inputs, steps, offsets, region, sums)
             root = self.root if part.last else Anchor()
-            self._store(writer, inputs, out, places, offsets, region, sums, root)
+            operands = inputs[2:] if self.product.has_weights else inputs[1:]
+            columns = region.columns
+            store_sums(writer, sums, columns, places, offsets, self.vec, root, operands, out)
 
     def _ahead(
         self,
@@ -394,34 +396,6 @@ class Contraction:
             done += lanes
         return found
 
-    def _store(
-        self,
-        writer: Writer,
-        inputs: tuple[Buffer, ...],
-        out: Buffer,
-        places: Sequence[Index],
-        offsets: Sequence[tuple[int, ...]],
-        region: "_Region",
-        sums: list[list[Buffer]],
-        root: Node,
-    ) -> None:
-        operands = inputs[2:] if self.product.has_weights else inputs[1:]
-        for row, moved in zip(sums, offsets, strict=True):
-            done = 0
-            for (lanes, valid), buffer in zip(region.columns, row, strict=True):
-                offset = 0
-                for size in widths(valid, lanes):
-                    at = [
-                        index_sum((place, 1), (step, 1), (done + offset, v))
-                        for place, step, v in zip(places, moved, self.vec.strides, strict=True)
-                    ]
-                    point = Point(tuple(at[W + 1 :]), self.vec.strides[W + 1 :], size)
-                    raw = writer.bind(buffer.load(offset, size))
-                    value = writer.bind(compute(root, writer, operands, point, raw))
-                    writer.store(out, at[Y], value, self.vec.strides[Y])
-                    offset += size
-                done += valid
-
 
 @dataclass(frozen=True)
 class _Region:
@@ -457,11 +431,52 @@ class _Ahead:
     """What one tile of positions fetches."""
 
 
-def _pieces(extent: int, size: int) -> list[tuple[int, int, int]]:
+def pieces(extent: int, size: int) -> list[tuple[int, int, int]]:
     """An extent as (first, count, size): as many of `size` as fit, and what is left."""
     whole = extent // size
     pieces = [(0, whole, size), (whole * size, 1, extent - whole * size)]
     return [piece for piece in pieces if piece[1] and piece[2]]
+
+
+def store_sums(
+    writer: Writer,
+    sums: Sequence[Sequence[Buffer]],
+    columns: Sequence[tuple[int, int]],
+    places: Sequence[Index],
+    offsets: Sequence[tuple[int, ...]],
+    vec: Loop,
+    root: Node,
+    operands: tuple[Buffer, ...],
+    out: Buffer,
+) -> None:
+    """Compute a tail on a block of sums, and store it.
+
+    Args:
+        writer: Of the kernel.
+        sums: A row of vectors for each position.
+        columns: Of each vector, the lanes and how many of them count.
+        places: Where the block begins in y, x, w and the operands.
+        offsets: Of each position, from there.
+        vec: The loop along the vectors.
+        root: The tail.
+        operands: What it reads.
+        out: Where y goes.
+    """
+    for row, moved in zip(sums, offsets, strict=True):
+        done = 0
+        for (lanes, valid), buffer in zip(columns, row, strict=True):
+            offset = 0
+            for size in widths(valid, lanes):
+                at = [
+                    index_sum((place, 1), (step, 1), (done + offset, v))
+                    for place, step, v in zip(places, moved, vec.strides, strict=True)
+                ]
+                point = Point(tuple(at[W + 1 :]), vec.strides[W + 1 :], size)
+                raw = writer.bind(buffer.load(offset, size))
+                value = writer.bind(compute(root, writer, operands, point, raw))
+                writer.store(out, at[Y], value, vec.strides[Y])
+                offset += size
+            done += valid
 
 
 def rows_together(lead: Sequence[Loop]) -> int:

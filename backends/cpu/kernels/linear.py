@@ -25,6 +25,7 @@ from .elementwise import strided_copy
 from .loops import Loop, collapse
 from .matrices import Matrices, lead_strides
 from .products import Product, Vnni, correction, multiply_add, product_of
+from .pruned import sparse_conv, sparse_matmul
 from .scalar import clamp
 from .shape import padded
 from .tiled import short_operand, tile_product, tiled_conv, tiled_matmul
@@ -68,6 +69,8 @@ def conv(op: Conv, planner: Planner, tail: Tail) -> None:
     if weights is not None:
         bytes_ = tile_product(op.x, op.w, machine)
         if tiled_conv(op, planner, tail, view, bytes_, product, weights):
+            return
+        if sparse_conv(op, planner, tail, view, product, weights):
             return
         rows = weights.reshape(weights.shape[0], -1)
         _add_correction(planner, tail, correction(product, rows), along)
@@ -212,6 +215,8 @@ def matmul(op: Matmul, planner: Planner, tail: Tail) -> None:
         matrices = weights.reshape(view.w)
         bytes_ = tile_product(op.x, op.w, machine)
         if tiled_matmul(op, planner, tail, view, bytes_, product, source, matrices):
+            return
+        if sparse_matmul(op, planner, tail, view, product, source, matrices):
             return
         _matmul_correction(planner, tail, product, matrices, view)
 
