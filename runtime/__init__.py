@@ -1,6 +1,7 @@
 """What runs artifacts: their format, sessions, the instruction set and its simulator."""
 
 from .artifact import Artifact, Manifest, Port, from_bytes, load, module_members
+from .frame import Frame
 from .outcome import LayerStats, Observer, RunOutcome, RunStats
 from .processor import processor_flags
 from .program import HostRecord, Launch, LayerRecord, Program, ProgramRunner, TensorRecord
@@ -10,6 +11,7 @@ from .target import Accelerator, Target, load_target, target_names
 __all__ = [
     "Accelerator",
     "Artifact",
+    "Frame",
     "HostRecord",
     "Launch",
     "LayerRecord",

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from mcc.ir import DType, Module, Op, OpError, Tensor, UserError, Value, evaluate, known_names
 
 from .artifact import Artifact
+from .frame import Frame
 from .isa import Commands
 from .outcome import LayerStats, Observer, RunOutcome, RunStats, onnx_axes
 from .target import Target
@@ -46,14 +47,17 @@ class Launch(Op, name="accel.launch"):
 
 @dataclass(frozen=True)
 class TensorRecord:
-    """An activation in DRAM."""
+    """An activation in DRAM, or in the scratchpad."""
 
     offset: int
+    """In DRAM; -1 for one that stays on the chip."""
     shape: tuple[int, ...]
     axes: tuple[int, ...] | None = None
     """Axis i here is axis `axes[i]` of the ONNX tensor."""
     scale: tuple[float, ...] = ()
     zero: tuple[int, ...] = ()
+    frame: tuple[int, ...] = ()
+    """The numbers of the `Frame` in which it lies on the chip."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ class Program:
                 commands=_array(members["commands.npy"]),
                 image=_array(members["image.npy"]),
                 tensors={
-                    name: TensorRecord(**_tuples(record, "shape", "axes", "scale", "zero"))
+                    name: TensorRecord(**_tuples(record, "shape", "axes", "scale", "zero", "frame"))
                     for name, record in tables["tensors"].items()
                 },
                 layers=tuple(
@@ -225,7 +229,7 @@ class ProgramRunner:
         Args:
             feeds: The inputs by name.
             observe: Called with every named tensor: host ops' results, and each layer's tensor as
-                it lies in DRAM after the layer. Layers then run one by one.
+                it lies in memory after the layer. Layers then run one by one.
             by_layer: Run layers one by one, for the cost of each.
         """
         stats = RunStats()
@@ -283,6 +287,8 @@ class ProgramRunner:
             )
 
     def _read(self, record: TensorRecord) -> np.ndarray:
+        if record.frame:
+            return Frame(*record.frame).read(self.machine.scratchpad, record.shape)
         size = math.prod(record.shape)
         raw = self.machine.dram[record.offset : record.offset + size]
         return raw.view(np.int8).reshape(record.shape).copy()

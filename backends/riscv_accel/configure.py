@@ -233,7 +233,8 @@ def _(op: tiles.Multiply, target: Target) -> Needs:
 def _(op: tiles.MoveOut, target: Target) -> Needs:
     scaled = isinstance(op.local.type, Buffer) and op.local.type.space is Space.ACCUMULATOR
     store: dict[str, object] = {"pool_stride": 0}
-    if op.rows > 1 or op.pool:
+    in_dram = isinstance(op.target.type, Buffer) and op.target.type.space is Space.DRAM
+    if in_dram and (op.rows > 1 or op.pool):
         store["stride"] = op.stride
     if scaled:
         store["activation"] = int(op.relu)

@@ -9,6 +9,7 @@ import numpy as np
 from mcc.runtime import Target
 
 from . import tiles
+from .held import Held
 from .layers import Exit, Image
 from .memory_map import Slots
 from .patches import Geometry, Run, stretches
@@ -69,6 +70,19 @@ class Memories:
     inputs: Sequence[str]
     """In DRAM, one for each operand."""
     output: str
+    held: Held | None = None
+    """Where the output stays on the chip; then `output` is the scratchpad."""
+    floor: int = 0
+    """Rows of the scratchpad below are taken by activations that stay there."""
+    frames: Sequence[Held | None] = ()
+    """Where operands lie in the scratchpad."""
+
+    waits: bool = False
+    """The layer before stores one of the operands in the scratchpad."""
+
+    def held_input(self, image: Image | None) -> Held | None:
+        """Where an operand lies in the scratchpad, if it does."""
+        return self.frames[image.operand] if image is not None and image.operand >= 0 else None
 
     @property
     def target(self) -> Target:
@@ -133,10 +147,8 @@ def load_runs(
     return nodes
 
 
-def fill(
-    memories: Memories, geometry: Geometry, mask: "np.ndarray", base: int, blocks: int, pad: int
-) -> list[Node]:
-    """Padding into the marked rows of every block of channels.
+def fill(memories: Memories, mask: "np.ndarray", base: int, blocks: int, pad: int) -> list[Node]:
+    """Padding into the marked rows of every block of channels, whose rows are those of the mask.
 
     A machine whose moves-in from address 0 write zeros only gets another pad from a constant.
     """
@@ -153,7 +165,7 @@ def fill(
         width = min(memories.wide // dim, blocks - first)
         for start, count in stretches(mask):
             for done in range(0, count, dim):
-                row = base + first * geometry.block_rows + start + done
+                row = base + first * len(mask) + start + done
                 nodes.append(
                     tile(
                         tiles.MoveIn,
@@ -161,7 +173,7 @@ def fill(
                         {"row": row, **addresses},
                         rows=min(dim, count - done),
                         cols=width * dim,
-                        block=geometry.block_rows,
+                        block=len(mask),
                         state=state,
                         pad=pad,
                     )
@@ -231,7 +243,7 @@ class Leaving:
     ) -> Node:
         """One move-out of a block of channels from accumulator row `row` to byte `offset`."""
         exit = self.exit
-        buffers = {"dram": self.memories.output, "local": "accumulator"}
+        buffers = {"target": self.memories.output, "local": "accumulator"}
         addresses = {"offset": offset, "row": row}
         fixed: dict[str, object] = {}
         if exit.multiplier.ndim:

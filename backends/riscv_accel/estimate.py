@@ -48,7 +48,7 @@ def estimated(cut: Cut, tiling: Tiling) -> float:
     stays = tiling.input_slots >= tiles * len(chunks(cut.in_blocks, chunk))
     waits = not tiling.weights_outer and tiling.input_slots >= distinct
     passes = distinct if stays or waits else visits
-    pixels = geometry.block_rows * full * passes
+    pixels = geometry.block_rows * full * passes if cut.frame is None else 0.0
     inputs = pixels * _pixel_cycles(cut, chunk)
     commands += pixels / min(dim, geometry.cols) * -(-chunk * dim // machine.max_move_bytes)
     again = 1
@@ -68,7 +68,7 @@ def estimated(cut: Cut, tiling: Tiling) -> float:
         tiles_each = sum(map(len, cut.diagonals))
         array += pieces.stored * tiles_each * dim
         commands += 2 * pieces.stored * tiles_each
-        loads += pieces.stored_rows * cut.out_blocks
+        loads += pieces.stored_rows * cut.out_blocks if cut.residual_frame is None else 0
     # Rows that a load writes into a bank delay those that the array reads from it.
     if tiles * len(chunks(cut.in_blocks, chunk)) > 1 and tiling.weights_row <= bank:
         array += inputs
@@ -77,7 +77,9 @@ def estimated(cut: Cut, tiling: Tiling) -> float:
     # The first piece is awaited, and so is the last store.
     sums = cut.accumulator_rows(geometry, geometry.rows, geometry.cols) * tiling.group
     first = int(units[0, 0]) * cut.tile_rows
-    alone = geometry.block_rows * chunk + sums / dim * 2 + first
+    alone = sums / dim * 2 + first
+    if cut.frame is None:
+        alone += geometry.block_rows * chunk
     if tiling.input_slots == 1 and tiles * len(chunks(cut.in_blocks, chunk)) > 1:
         alone += inputs
     if tiling.weight_slots == 1 and visits > 1:

@@ -133,7 +133,18 @@ class _Expander:
     def _(self, op: tiles.MoveOut, loops: tuple[_Loop, ...]) -> list[isa.Commands]:
         row = self.address(op.row, op.at, loops)
         local = isa.accumulator(row) if in_accumulator(op.local) else isa.scratchpad(row)
-        dram = self.address(op.offset, op.at, loops) + self.offsets[op.dram]
+        target = self.address(op.offset, op.at, loops)
+        if op.target not in self.offsets:
+            return [
+                isa.MoveOutScratchpad.pack(
+                    destination=isa.scratchpad(target),
+                    row_stride=op.stride,
+                    local=local,
+                    cols=op.cols,
+                    rows=op.rows,
+                )
+            ]
+        dram = target + self.offsets[op.target]
         return [isa.MoveOut.pack(dram=dram, local=local, cols=op.cols, rows=op.rows)]
 
     @pack.register

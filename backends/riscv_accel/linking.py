@@ -176,9 +176,15 @@ def _tensors(
 
     for section in sections:
         ready = section.ready
-        offset = held[ready.memory]
-        assert offset is not None, "a layer makes no constant"
-        record = TensorRecord(offset, ready.shape, ready.axes or None, ready.scale, ready.zero)
+        offset = None if ready.frame else held[ready.memory]
+        record = TensorRecord(
+            -1 if offset is None else offset,
+            ready.shape,
+            ready.axes or None,
+            ready.scale,
+            ready.zero,
+            ready.frame,
+        )
         names[ready] = add(ready.tensor, record)
     made = {value for kernel in kernels for value in kernel.results}
     for value, offset in places.items():

@@ -12,12 +12,10 @@ from mcc.ir import (
     DType,
     Index,
     Module,
-    OpError,
     Region,
     RewriteReport,
     Space,
     Type,
-    UserError,
     Value,
     Yield,
 )
@@ -26,11 +24,12 @@ from mcc.passes import Pass
 from mcc.runtime import Target
 
 from .cloning import clone, like_region
-from .emitting import Memories, Shared
-from .layers import Move, Product, read_layer
+from .emitting import Shared
+from .layers import Product
 from .machines import target_named
 from .moves import plan_move
 from .order import runs
+from .planning import Planned, planned
 from .products import plan_product
 from .rolling import LoopShape, Node, Shape, tile
 from .steps import Step, in_order
@@ -78,15 +77,17 @@ def kernel(
     sources = list(dict.fromkeys(x for layer in layers for x in layer.xs if x not in set(results)))
     names = _names([*sources, *results])
     shared = Shared(target)
-    nodes = in_order(_steps(layers, names, shared), target.machine.dim)
+    plans, held = planned(layers, names, shared)
+    nodes = in_order(_steps(plans, names, shared), target.machine.dim)
+    stored = [value for value in results if value not in held]
     constants = [
         body.append(Constant(Data(array, name)).named(name)).result
         for name, array in shared.constants.items()
     ]
     operands = (*(mapping[value] for value in sources), *constants)
     keys = [*(names[value] for value in sources), *shared.constants]
-    keys += [names[value] for value in results]
-    types: list[Type] = [dram_buffer(value.tensor.nbytes) for value in (*operands, *results)]
+    keys += [names[value] for value in stored]
+    types: list[Type] = [dram_buffer(value.tensor.nbytes) for value in (*operands, *stored)]
     for memory in sorted(shared.used):
         keys.append(memory)
         types.append(memory_type(memory, target))
@@ -94,10 +95,10 @@ def kernel(
     origins = {names[layer.result]: layer.nodes for layer in layers}
     _Writer(dict(zip(keys, region.args, strict=True)), origins).write(region, nodes)
     region.append(Yield(()))
-    made = Kernel(operands, tuple(value.tensor.dims for value in results), region)
-    for old, new in zip(results, made.results, strict=True):
+    made = Kernel(operands, tuple(value.tensor.dims for value in stored), region)
+    for old, new in zip(stored, made.results, strict=True):
         mapping[old] = new.like(old)
-    made.named(results[0].name, tuple(dict.fromkeys(n for layer in layers for n in layer.nodes)))
+    made.named(stored[0].name, tuple(dict.fromkeys(n for layer in layers for n in layer.nodes)))
     return body.append(made)
 
 
@@ -114,45 +115,41 @@ def _names(values: Sequence[Value]) -> dict[Value, str]:
     return names
 
 
-def _steps(layers: Sequence[Layer], names: Mapping[Value, str], shared: Shared) -> Iterator[Step]:
+def _steps(plans: Sequence[Planned], names: Mapping[Value, str], shared: Shared) -> Iterator[Step]:
     """The steps of all layers, each layer's last one saying what is ready then."""
-    for layer in layers:
-        result = layer.result
-        inputs = [names[value] for value in layer.xs]
-        memories = Memories(shared, names[result], inputs, names[result])
+    for plan in plans:
         last: Step | None = None
-        try:
-            found = read_layer(layer)
-            for step in _plan(found, memories):
-                if last is not None:
-                    yield last
-                last = step
-        except OpError as error:
-            raise UserError(
-                f"the layer does not fit {shared.target.name}: {error.message}",
-                where=", ".join(layer.nodes) or result.name or layer.op_name,
-                remedy="Use a target with larger memories, or a smaller input shape.",
-            ) from None
+        for step in _layer_steps(plan):
+            if last is not None:
+                yield last
+            last = step
         assert last is not None, "a layer has a step"
-        shared.stored.add(names[result])
-        quant = result.quant
-        last.ready = tile(
-            Ready,
-            {"memory": names[result]},
-            {},
-            tensor=names[result],
-            shape=result.tensor.dims,
-            macs=macs(layer),
-            axes=result.axes or (),
-            scale=quant.scale if quant else (),
-            zero=quant.zero if quant else (),
-        )
+        last.ready = _ready(plan, names)
+        shared.stored.add(plan.memories.output)
         yield last
 
 
-def _plan(found: Product | Move, memories: Memories) -> Iterator[Step]:
-    return (
-        plan_product(found, memories) if isinstance(found, Product) else plan_move(found, memories)
+def _layer_steps(plan: Planned) -> Iterator[Step]:
+    if isinstance(plan.found, Product):
+        return plan_product(plan.choices, plan.memories)
+    return plan_move(plan.found, plan.memories)
+
+
+def _ready(plan: Planned, names: Mapping[Value, str]) -> Node:
+    """The op that says that a layer's result is complete."""
+    result, held = plan.layer.result, plan.memories.held
+    quant = result.quant
+    return tile(
+        Ready,
+        {"memory": plan.memories.output},
+        {},
+        tensor=names[result],
+        shape=result.tensor.dims,
+        macs=macs(plan.layer),
+        axes=result.axes or (),
+        scale=quant.scale if quant else (),
+        zero=quant.zero if quant else (),
+        frame=held.frame.numbers() if held is not None else (),
     )
 
 

@@ -63,7 +63,7 @@ def _stream(move: Move, memories: Memories, table: int) -> list[Node]:
 def _out(
     memories: Memories, row: int, offset: int, rows: int, cols: int, stride: int, **fixed: object
 ) -> Node:
-    buffers = {"dram": memories.output, "local": "scratchpad"}
+    buffers = {"target": memories.output, "local": "scratchpad"}
     if "table" in fixed:
         buffers["tables"] = "tables"
     return tile(
@@ -102,7 +102,7 @@ def _pool(move: Move, pool: Window, memories: Memories) -> list[Node]:
                 )
                 base, _, _ = slots.place((n, first, row))
                 runs, needed = here.runs(area)
-                part = fill(memories, here, needed, base, len(chosen), -128)
+                part = fill(memories, needed, base, len(chosen), -128)
                 part += load_runs(memories, here, runs, base, chosen)
                 window = (*pool.size, *pool.stride, 0, 0, area.rows, padded[1], count)
                 for i, block in enumerate(chosen):

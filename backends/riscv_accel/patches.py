@@ -12,6 +12,8 @@ from functools import cached_property
 
 import numpy as np
 
+from mcc.runtime import Frame
+
 from .layers import Image, Window
 
 
@@ -74,20 +76,26 @@ class Geometry:
     """Of the output."""
     rows: int
     cols: int
+    frame: Frame | None = None
+    """Where the whole image lies already; then tiles read from it, and nothing is loaded."""
 
     @classmethod
     def of(
-        cls, image: Image, window: Window, output: tuple[int, int], tile: tuple[int, int]
+        cls,
+        image: Image,
+        window: Window,
+        output: tuple[int, int],
+        tile: tuple[int, int],
+        frame: Frame | None = None,
     ) -> "Geometry":
-        down, right = (
-            Taps.of(window.size[i], window.stride[i], window.dilation[i], window.pad[i])
-            for i in range(2)
-        )
-        return cls(image, down, right, *output, *tile)
+        down, right = taps_of(window)
+        return cls(image, down, right, *output, *tile, frame)
 
     @cached_property
     def pitch(self) -> int:
         """Scratchpad rows from one row of a plane to the next, the same in every tile."""
+        if self.frame is not None:
+            return self.frame.pitch
         pitch = self.cols
         for col in range(0, self.width, self.cols):
             for plane in self.cols_taps.planes:
@@ -102,7 +110,9 @@ class Geometry:
 
     @property
     def block_rows(self) -> int:
-        """Scratchpad rows of one block of channels of a full tile."""
+        """Scratchpad rows of one block of channels of a full tile, or of the whole image."""
+        if self.frame is not None:
+            return self.frame.block_rows
         return len(self.rows_taps.planes) * len(self.cols_taps.planes) * self.plane_rows
 
     def _plane_rows(self, rows: int, cols: int) -> int:
@@ -112,6 +122,9 @@ class Geometry:
         """The patch row that tap (row, col) of the window reads for the tile's first pixel."""
         row_plane, row_shift = self.rows_taps.places[row]
         col_plane, col_shift = self.cols_taps.places[col]
+        if self.frame is not None:
+            down = row_shift * self.rows_taps.stride + row_plane
+            return self.frame.row(down, col_shift * self.cols_taps.stride + col_plane)
         return (
             self._plane_index(row_plane, col_plane) * self.plane_rows
             + (row_shift - self.rows_taps.least) * self.pitch
@@ -158,6 +171,15 @@ class Geometry:
                     found.append(Run(where, stop - first, offset))
                     needed[where : where + stop - first] = False
         return found, needed
+
+
+def taps_of(window: Window) -> tuple[Taps, Taps]:
+    """The taps of a window along rows and columns."""
+    down, right = (
+        Taps.of(window.size[i], window.stride[i], window.dilation[i], window.pad[i])
+        for i in range(2)
+    )
+    return down, right
 
 
 def stretches(mask: "np.ndarray") -> list[tuple[int, int]]:

@@ -1,14 +1,16 @@
 """A convolution or matrix product as a sequence of tile ops."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from mcc.ir import OpError
+from mcc.runtime import Frame
 
 from . import tiles
 from .emitting import LOAD_REST, LOAD_WEIGHTS, Leaving, Memories, fill, load_runs, quads
+from .held import Held
 from .layers import Product
 from .mapping import mappings
 from .memory_map import Slots
@@ -19,42 +21,79 @@ from .steps import Step
 from .tiling import Cut, OutTile, Tiling, chunks
 from .weights import Tap, Tiles, cut, pack
 
-
-def plan_product(product: Product, memories: Memories) -> Iterator[Step]:
-    """The steps of a product; fills `memories` with the constants they load."""
-    dim, target = memories.dim, memories.target
-    fenced = memories.shared.fences(memories.inputs)
-    if product.w is None:
-        pieces, tiling = cheapest(mappings(product, target), memories)
-        leaving = Leaving(memories, pieces.product.exit, pieces.product.channels)
-        yield from _Schedule(pieces, tiling, leaving).steps(fenced=fenced)
-        return
-    leaving = Leaving(memories, product.exit, product.channels)
-    # Weights that are activations differ from image to image: one product each.
-    for image in range(product.x.batch):
-        w = product.w.one(image if product.w.batch > 1 else 0)
-        one = replace(product, x=product.x.one(image), w=w)
-        blocks = range(-(-product.x.channels // dim))
-        taps = tuple((0, 0, block) for block in blocks)
-        count = -(-product.channels // dim)
-        pieces = Cut(one, Tiles((taps,) * count, ()), target)
-        schedule = _Schedule(pieces, search(pieces), leaving, image)
-        yield from schedule.steps(fenced=fenced and image == 0)
+Choice = tuple[Cut, Tiling]
+"""How a product is computed."""
 
 
-def cheapest(found: Iterable[Product], memories: Memories) -> tuple[Cut, Tiling]:
-    """Of equal products the one that takes fewest cycles, and how; `OpError` where none fits."""
-    fitting: list[tuple[Cut, Tiling]] = []
+def alternatives(product: Product, memories: Memories) -> list[Choice]:
+    """Every mapping of a product with constant weights that fits, each cut as is cheapest.
+
+    Raises:
+        OpError: where none fits the machine.
+    """
+    frame, residual = (
+        held.frame if (held := memories.held_input(image)) else None
+        for image in (product.x, product.residual)
+    )
+    fitting: list[Choice] = []
     misfits: list[OpError] = []
-    for product in found:
-        pieces = Cut(product, cut(product, memories.dim), memories.target)
+    # In the scratchpad pixels lie one a row, in rows of the image.
+    found = [product]
+    if frame is None and residual is None:
+        others = mappings(product, memories.target)
+        if memories.held is None:
+            found = list(others)
+        else:
+            found += [one for one in others if _same_pixels(one, product)]
+    for one in found:
+        tiles = cut(one, memories.dim)
+        pieces = Cut(one, tiles, memories.target, memories.floor, frame, residual)
         try:
             fitting.append((pieces, search(pieces)))
         except OpError as error:
             misfits.append(error)
     if not fitting:
         raise misfits[0]
-    return min(fitting, key=lambda pair: pair[1].cost)
+    return fitting
+
+
+def _same_pixels(one: Product, other: Product) -> bool:
+    """Whether both put out the same rows of the same pixels."""
+    return (one.height, one.width, one.channels) == (other.height, other.width, other.channels)
+
+
+def cheapest(found: Iterable[Choice]) -> Choice:
+    """The choice that takes fewest cycles."""
+    return min(found, key=lambda choice: choice[1].cost)
+
+
+def of_activations(product: Product, memories: Memories) -> list[Choice]:
+    """Weights that are activations differ from image to image: one product each.
+
+    Raises:
+        OpError: where one does not fit the machine.
+    """
+    dim = memories.dim
+    chosen: list[Choice] = []
+    assert product.w is not None, "its weights are an activation"
+    for image in range(product.x.batch):
+        w = product.w.one(image if product.w.batch > 1 else 0)
+        one = replace(product, x=product.x.one(image), w=w)
+        taps = tuple((0, 0, block) for block in range(-(-product.x.channels // dim)))
+        count = -(-product.channels // dim)
+        pieces = Cut(one, Tiles((taps,) * count, ()), memories.target, memories.floor)
+        chosen.append((pieces, search(pieces)))
+    return chosen
+
+
+def plan_product(found: Sequence[Choice], memories: Memories) -> Iterator[Step]:
+    """The steps of a product; fills `memories` with the constants they load."""
+    fenced = memories.shared.fences(memories.inputs)
+    first = found[0][0].product
+    leaving = Leaving(memories, first.exit, first.channels)
+    for image, (pieces, tiling) in enumerate(found):
+        schedule = _Schedule(pieces, tiling, leaving, image)
+        yield from schedule.steps(fenced=fenced and image == 0)
 
 
 FEW_STEPS = 24
@@ -74,6 +113,8 @@ class _Schedule:
         self.chunks = chunks(cut.in_blocks, tiling.chunk)
         self.groups = chunks(cut.out_blocks, tiling.group)
         self.needed = cut.needed(tiling)
+        self.held = self.memories.held_input(cut.product.x)
+        self.held_residual = self.memories.held_input(cut.product.residual)
         self._constants()
         self._place_memories()
         self._padded: dict[int, tuple[int, np.ndarray]] = {}
@@ -155,7 +196,8 @@ class _Schedule:
             step = self._step(out_tiles[t], t, g, c, before)
             step.together = together
             if before is None:
-                step.first, step.fenced = True, fenced
+                step.first, step.fenced, step.waits = True, fenced, self.memories.waits
+                step.fills = self._fills()
                 step.loads = [*once, *step.loads]
             yield step
             before = t, g, c
@@ -166,7 +208,15 @@ class _Schedule:
         """What step (tile t, group g, chunk c) does, `before` being the one under way."""
         step = Step()
         tile_before, group_before, chunk_before = before or (-1, -1, -1)
-        a, load_input, late = self.inputs.place((t, c), (tile_before, chunk_before))
+        if self.held is None:
+            a, load_input, late = self.inputs.place((t, c), (tile_before, chunk_before))
+            inputs = range(a, a + self.cut.input_rows(self.tiling))
+        else:
+            frame, area = self.held.frame, out.area
+            a = frame.first + self.chunks[c].start * frame.block_rows
+            a += area.row * frame.pitch + area.col
+            load_input = late = False
+            inputs = range(frame.first, self.held.stop)
         b, load_weights, late_too = self.weights.place((g, c), (group_before, chunk_before))
         sums, _, _ = self.sums.place((self.memories.layer, self.image, t, g))
         step.late = late or late_too
@@ -181,11 +231,13 @@ class _Schedule:
         step.products += self._products(out.area, g, c, a, b, sums)
         if c == self.needed[g][-1]:
             if self._has_residual:
-                r, _, _ = self.residuals.place((t, g))
-                step.inputs += self._residual_loads(out, g, r)
+                if self.held_residual is None:
+                    r, _, _ = self.residuals.place((t, g))
+                    step.inputs += self._residual_loads(out, g, r)
+                else:
+                    r = 0
                 step.products += self._residual_products(out.area, g, r, sums)
             step.stores += self._stores(out, g, sums)
-        inputs = range(a, a + self.cut.input_rows(self.tiling))
         weights = range(b, b + self.cut.weight_rows(self.tiling))
         diagonals = range(self.diagonals_row, self.diagonals_row + self.cut.diagonal_rows)
         self.memories.shared.busy = (inputs, weights, diagonals)
@@ -197,6 +249,13 @@ class _Schedule:
         factors = self.memories.constant("factors")
         shape = sum(map(len, self.cut.diagonals)), self.cut.diagonals[0].shape[1]
         return quads(factors, self.diagonals_row, 0, shape, self.memories, LOAD_WEIGHTS)
+
+    def _fills(self) -> list[Node]:
+        """The padding of an output that stays in the scratchpad."""
+        held = self.memories.held
+        if held is None:
+            return []
+        return fill(self.memories, held.padding(), held.frame.first, held.blocks, held.pad)
 
     def _weight_loads(self, g: int, c: int, base: int) -> list[Node]:
         w = self.product.w
@@ -266,7 +325,7 @@ class _Schedule:
         for run in runs:
             kept[run.row : run.row + run.count] = False
         self._padded[base] = (len(blocks), kept)
-        nodes = fill(self.memories, geometry, missing, base, len(blocks), self.product.pad_value)
+        nodes = fill(self.memories, missing, base, len(blocks), self.product.pad_value)
         loads = load_runs(self.memories, replace(geometry, image=image), runs, base, blocks)
         return nodes + roll(loads)
 
@@ -367,17 +426,22 @@ class _Schedule:
 
     def _residual_products(self, area: Area, g: int, base: int, sums: int) -> list[Node]:
         pitch = self._sums_pitch(area)
-        if pitch == area.cols:
-            total = area.rows * area.cols
+        block_rows, source_pitch = self.geometry.rows * self.geometry.cols, area.cols
+        if self.held_residual is not None:
+            frame = self.held_residual.frame
+            block_rows, source_pitch = frame.block_rows, frame.pitch
+            base = frame.first + frame.row(area.row, area.col)
+            base += self.groups[g].start * block_rows
+        if pitch == source_pitch:
+            total = (area.rows - 1) * pitch + area.cols
             pieces = [(f, f, min(self.dim, total - f)) for f in range(0, total, self.dim)]
         else:
             pieces = [
-                (row * area.cols + col, row * pitch + col, min(self.dim, area.cols - col))
+                (row * source_pitch + col, row * pitch + col, min(self.dim, area.cols - col))
                 for row in range(area.rows)
                 for col in range(0, area.cols, self.dim)
             ]
         nodes: list[Node] = []
-        block_rows = self.geometry.rows * self.geometry.cols
         firsts = np.cumsum([0, *map(len, self.cut.diagonals)]).tolist()
         tile_rows = self.cut.diagonals[0].shape[1]
         for i, block in enumerate(self.groups[g]):
@@ -412,9 +476,12 @@ class _Schedule:
         for i, block in enumerate(self.groups[g]):
             nodes += self.leaving.scales(block)
             row = sums + i * self.sums_rows
-            nodes += (
-                self._pooled(out, block, row) if out.pooled_rows else self._plain(out, block, row)
-            )
+            if self.memories.held is not None:
+                nodes += self._held_out(self.memories.held, out, block, row)
+            elif out.pooled_rows:
+                nodes += self._pooled(out, block, row)
+            else:
+                nodes += self._plain(out, block, row)
         return roll(nodes)
 
     def _plain(self, out: OutTile, block: int, row: int) -> list[Node]:
@@ -440,19 +507,56 @@ class _Schedule:
                 )
         return nodes
 
+    def _held_out(self, held: Held, out: OutTile, block: int, row: int) -> list[Node]:
+        """Into the scratchpad: each plane of the frame gets its pixels by one command.
+
+        A pool of 1 x 1 windows picks the pixels of a plane, and leaves out the sums between rows.
+        """
+        frame, area, pitch = held.frame, out.area, self._sums_pitch(out.area)
+        start = frame.first + block * frame.block_rows
+        if out.pooled_rows:
+            return [self._pool_out(out, block, row, start + frame.row(out.pooled_row, 0), 1, frame)]
+        nodes: list[Node] = []
+        for first in range(area.row, area.row + min(frame.rows_apart, area.rows)):
+            for col in range(area.col, area.col + min(frame.cols_apart, area.cols)):
+                down, right = first - area.row, col - area.col
+                rows = -(-(area.rows - down) // frame.rows_apart)
+                cols = -(-(area.cols - right) // frame.cols_apart)
+                window = (1, 1, frame.rows_apart, frame.cols_apart, 0, 0, area.rows - down, pitch)
+                nodes.append(
+                    self.leaving.out(
+                        row + down * pitch + right,
+                        start + frame.row(first, col),
+                        0,
+                        self._cols(block),
+                        1,
+                        block,
+                        pool=(*window, rows, cols, frame.pitch),
+                        pad=-128,
+                    )
+                )
+        return nodes
+
     def _pooled(self, out: OutTile, block: int, row: int) -> list[Node]:
-        product, area, pool = self.product, out.area, self.product.exit.pool
+        product = self.product
+        height, width = product.exit.pooled
+        pixel = (out.image * height + out.pooled_row) * width
+        offset = pixel * product.channels + block * self.dim
+        return [self._pool_out(out, block, row, offset, product.channels, None)]
+
+    def _pool_out(
+        self, out: OutTile, block: int, row: int, offset: int, stride: int, frame: Frame | None
+    ) -> Node:
+        """A tile's pooled pixels: to DRAM, or into a frame."""
+        area, pool = out.area, self.product.exit.pool
         if pool is None:
             raise OpError("a tile is pooled and its layer is not")
-        height, width = product.exit.pooled
+        _, width = self.product.exit.pooled
         up = max(0, pool.pad[0] - out.pooled_row * pool.stride[0])
-        pixel = (out.image * height + out.pooled_row) * width
         image = (area.rows, self._sums_pitch(area))
-        window = (*pool.size, *pool.stride, up, pool.pad[1], *image, out.pooled_rows, width, width)
+        pitch = width if frame is None else frame.pitch
+        window = (*pool.size, *pool.stride, up, pool.pad[1], *image, out.pooled_rows, width, pitch)
         pad = -128 if self.memories.target.has("zero_point") else 0
-        offset = pixel * product.channels + block * self.dim
-        return [
-            self.leaving.out(
-                row, offset, 0, self._cols(block), product.channels, block, pool=window, pad=pad
-            )
-        ]
+        return self.leaving.out(
+            row, offset, 0, self._cols(block), stride, block, pool=window, pad=pad
+        )

@@ -73,11 +73,12 @@ def _placed(cut: Cut, tiling: Tiling) -> Tiling | None:
     for split in range(1, machine.scratchpad.banks):
         placed = replace(tiling, weights_row=split * machine.scratchpad.rows)
         inputs, _, weights, _ = cut.regions(placed)
-        if inputs.stop < input_rows or weights.stop - weights.first < weight_rows:
+        if inputs.stop - inputs.first < input_rows or weights.stop - weights.first < weight_rows:
             continue
         placed = replace(
             placed,
-            input_slots=inputs.count(input_rows, pieces),
+            # An image that lies there whole counts as all pieces.
+            input_slots=inputs.count(input_rows, pieces) if input_rows else pieces,
             weight_slots=weights.count(weight_rows, sum(map(len, cut.needed(tiling)))),
         )
         placed = replace(placed, cost=estimated(cut, placed))

@@ -85,6 +85,9 @@ def _touched(shape: TileShape, dim: int) -> Iterator[tuple[str, str, int, bool]]
         pool = cast(tuple[int, ...], fixed.get("pool") or ())
         rows = pool[6] * pool[7] if pool else (blocks - 1) * dim + number("rows")
         yield "local", "row", rows, False
+        # In DRAM these are no rows; but there nothing else is looked at.
+        stored = (pool[8] - 1) * pool[10] + pool[9] if pool else number("rows")
+        yield "target", "offset", (stored - 1) * number("stride") + 1, True
         yield "scales", "scales_row", blocks, False
         yield "tables", "table", 1, False
     elif shape.make is tiles.LoadScales:

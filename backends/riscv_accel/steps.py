@@ -26,6 +26,10 @@ class Step:
     """Loads of activations."""
     fenced: bool = False
     """The inputs may have been stored since the last fence."""
+    waits: bool = False
+    """It reads what the layer before stores in the scratchpad."""
+    fills: list[Node] = field(default_factory=list[Node])
+    """Padding for what it stores there: rows that the layer before may still read."""
     late: bool = False
     """Its loads overwrite what the step before it in its layer reads."""
     biases: list[Node] = field(default_factory=list[Node])
@@ -66,15 +70,15 @@ class _Order:
             ahead, behind = behind, ahead
         elif step.first:
             ahead, behind = self._apart(step)
-        if step.late or step.fenced or behind:
-            self._multiply(ahead, [])
-            if step.fenced:
-                self._store()
-                self.layer.append(tile(tiles.Fence, {}, {}))
+        apart = step.late or step.fenced or bool(behind)
+        self._multiply(ahead, [] if apart else step.biases)
+        if step.fenced or step.waits:
+            self._store()
+        if step.fenced:
+            self.layer.append(tile(tiles.Fence, {}, {}))
+        if apart:
             # The biases go where the step before is being stored from, so they come last.
             self.layer += [*behind, *step.biases]
-        else:
-            self._multiply(ahead, step.biases)
         self.last = step
 
     def _apart(self, step: Step) -> tuple[list[Node], list[Node]]:
@@ -102,7 +106,7 @@ class _Order:
     def _multiply(self, loads: list[Node], biases: list[Node]) -> None:
         """The last step's products; among them stores of the step before, loads of the next."""
         last = self.last
-        side = [*woven(self.stores, loads, 1), *biases]
+        side = [*woven(self.stores, [*last.fills, *loads], 1), *biases]
         self.layer += roll(woven(last.products, side, last.together))
         self.stores = last.stores
         if last.ready is not None:

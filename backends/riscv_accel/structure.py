@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from mcc.ir import Buffer, DType, Index, Op, OpError, Region, Space, Tensor, Value
+from mcc.runtime import Frame
 
 Body = Callable[..., tuple[np.ndarray, ...]]
 
@@ -82,7 +83,7 @@ class Kernel(Op, name="accel.kernel"):
         return tuple(array.reshape(shape) for array, shape in zip(made, self.shapes, strict=True))
 
 
-class Ready(Op, name="accel.ready", reads=(Space.DRAM,)):
+class Ready(Op, name="accel.ready", reads=(Space.DRAM, Space.SCRATCHPAD)):
     """From here on a layer's tensor is complete, and can be looked at where it lies.
 
     It is no command. What comes after it may belong to the next layer, and some of that stands
@@ -97,11 +98,22 @@ class Ready(Op, name="accel.ready", reads=(Space.DRAM,)):
     axes: tuple[int, ...] = ()
     scale: tuple[float, ...] = ()
     zero: tuple[int, ...] = ()
+    frame: tuple[int, ...] = ()
+    """For one in the scratchpad, the numbers of its `Frame`."""
 
     def infer(self) -> tuple[()]:
-        if self.memory.type != dram_buffer(math.prod(self.shape)):
+        space = self.memory.type.space if isinstance(self.memory.type, Buffer) else None
+        if self.frame and space is not Space.SCRATCHPAD:
+            raise OpError("a tensor with a frame lies in the scratchpad", "memory")
+        if not self.frame and self.memory.type != dram_buffer(math.prod(self.shape)):
             raise OpError("the memory does not hold as many bytes", "memory")
         return ()
+
+    def read(self, memory: np.ndarray) -> np.ndarray:
+        """The tensor, from the memory's content."""
+        if self.frame:
+            return Frame(*self.frame).read(memory, self.shape)
+        return memory.reshape(self.shape)
 
     def evaluate(self, memory: np.ndarray) -> None:
         pass

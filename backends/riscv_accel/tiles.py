@@ -130,8 +130,12 @@ class Multiply(Op, name="accel.multiply", reads=(SCRATCHPAD, ACCUMULATOR), write
         return local[first : last + 1 : self.a_stride].astype(np.int32)
 
 
-class MoveOut(Op, name="accel.move_out", reads=(SCRATCHPAD, ACCUMULATOR), writes=(DRAM,)):
-    """dram[offset + i * stride] = int8 of local[row + i], `cols` of it.
+class MoveOut(
+    Op, name="accel.move_out", reads=(SCRATCHPAD, ACCUMULATOR), writes=(DRAM, SCRATCHPAD)
+):
+    """target[offset + i * stride] = int8 of local[row + i], `cols` of it.
+
+    Where the target is the scratchpad, `offset` and `stride` count its rows.
 
     From the accumulator `clamp(rne(float32(max(acc, 0) if relu else acc) * scale) + zero, lo, hi)`;
     where `scales` is given, `scale` is row `scales_row` of it, one number a column. Then the table,
@@ -140,7 +144,7 @@ class MoveOut(Op, name="accel.move_out", reads=(SCRATCHPAD, ACCUMULATOR), writes
     outside.
     """
 
-    dram: Value
+    target: Value
     local: Value
     offset: Affine
     row: Affine
@@ -165,14 +169,14 @@ class MoveOut(Op, name="accel.move_out", reads=(SCRATCHPAD, ACCUMULATOR), writes
         if self.scales is not None:
             _check(self, self.at, scales_row=self.scales_row)
         _check_space(self, "local", self.local, SCRATCHPAD, ACCUMULATOR)
-        _check_space(self, "dram", self.dram, DRAM)
+        _check_space(self, "target", self.target, DRAM, SCRATCHPAD)
         if len(self.pool) not in (0, 11):
             raise OpError(f"pool takes 11 numbers, has {len(self.pool)}", "pool")
         return ()
 
     def evaluate(
         self,
-        dram: np.ndarray,
+        target: np.ndarray,
         local: np.ndarray,
         scales: np.ndarray | None,
         tables: np.ndarray | None,
@@ -182,10 +186,12 @@ class MoveOut(Op, name="accel.move_out", reads=(SCRATCHPAD, ACCUMULATOR), writes
         if not self.pool:
             data = local[row : row + self.rows, : self.cols]
             values = self._values(data, scales, tables, at)
-            _strided(dram, start, self.rows, self.stride, self.cols)[...] = values
+            self._put(target, start, values)
             return
         height, width, down, right, up, left, rows, cols, out_rows, out_cols, pitch = self.pool
         image = local[row : row + rows * cols, : self.cols]
+        # No window reads the end of the last row where that lies behind the memory.
+        image = np.pad(image, ((0, rows * cols - len(image)), (0, 0)))
         values = self._values(image, scales, tables, at).reshape(rows, cols, self.cols)
         bottom = max(0, (out_rows - 1) * down + height - up - rows)
         beyond = max(0, (out_cols - 1) * right + width - left - cols)
@@ -193,8 +199,16 @@ class MoveOut(Op, name="accel.move_out", reads=(SCRATCHPAD, ACCUMULATOR), writes
         for i in range(out_rows):
             for j in range(out_cols):
                 window = padded[i * down : i * down + height, j * right : j * right + width]
-                target = start + (i * pitch + j) * self.stride
-                dram[target : target + self.cols] = window.max((0, 1))
+                place = start + (i * pitch + j) * self.stride
+                self._put(target, place, window.max((0, 1), keepdims=True)[0])
+
+    def _put(self, target: np.ndarray, start: int, values: np.ndarray) -> None:
+        """Rows of values from `start` on."""
+        if target.ndim == 1:
+            _strided(target, start, len(values), self.stride, self.cols)[...] = values
+        else:
+            rows = slice(start, start + (len(values) - 1) * self.stride + 1, self.stride)
+            target[rows, : self.cols] = values
 
     def _values(
         self,

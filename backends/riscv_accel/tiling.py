@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from mcc.runtime import Target
+from mcc.runtime import Frame, Target
 
 from .layers import Int8, Product
 from .memory_map import Region
@@ -63,6 +63,11 @@ class Cut:
     product: Product
     tiles: Tiles
     target: Target
+    floor: int = 0
+    """Rows of the scratchpad below are taken by activations that stay there."""
+    frame: Frame | None = None
+    """Where the input lies, if it is one of them."""
+    residual_frame: Frame | None = None
 
     @property
     def dim(self) -> int:
@@ -87,7 +92,7 @@ class Cut:
         if (pool := product.exit.pool) is not None:
             rows = min((rows - 1) * pool.stride[0] + pool.size[0], product.height)
         output = (product.height, product.width)
-        return Geometry.of(product.x, product.window, output, (rows, tiling.cols))
+        return Geometry.of(product.x, product.window, output, (rows, tiling.cols), self.frame)
 
     def out_tiles(self, tiling: Tiling) -> Iterator[OutTile]:
         product, pool = self.product, self.product.exit.pool
@@ -189,8 +194,9 @@ class Cut:
     def layout(self, tiling: Tiling) -> Layout:
         """The slots of a tiling that `search` has found to fit."""
         inputs, residuals, weights, diagonals = self.regions(tiling)
+        rows = self.input_rows(tiling)
         return Layout(
-            inputs.slots(self.input_rows(tiling), tiling.input_slots),
+            inputs.slots(rows, tiling.input_slots) if rows else (),
             residuals.slots(max(1, self.residual_rows(tiling)), 2),
             weights.slots(self.weight_rows(tiling), tiling.weight_slots),
             diagonals.first,
@@ -200,7 +206,7 @@ class Cut:
         """Of inputs, residuals, weights, diagonal tiles; the first two before `weights_row`."""
         memory = self.target.machine.scratchpad
         edges = (
-            0,
+            self.floor,
             tiling.weights_row - 2 * self.residual_rows(tiling),
             tiling.weights_row,
             memory.total_rows - self.diagonal_rows,
@@ -213,6 +219,8 @@ class Cut:
 
     def input_rows(self, tiling: Tiling) -> int:
         """Of one slot of inputs."""
+        if self.frame is not None:
+            return 0
         return self.geometry(tiling).block_rows * min(tiling.chunk, self.in_blocks)
 
     def weight_rows(self, tiling: Tiling) -> int:
@@ -221,7 +229,7 @@ class Cut:
 
     def residual_rows(self, tiling: Tiling) -> int:
         """Of one slot of residuals; there are two."""
-        if self.product.residual is None:
+        if self.product.residual is None or self.residual_frame is not None:
             return 0
         geometry = self.geometry(tiling)
         return geometry.rows * geometry.cols * tiling.group

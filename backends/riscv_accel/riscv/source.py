@@ -265,8 +265,9 @@ typedef void (*model_observer)(uint32_t step, const char *name, const void *data
                     None,
                     layer,
                     (*before, *roller.lines(section.ops)),
-                    f"ARENA_BYTES({record.offset - end})",
-                    math.prod(section.ready.shape),
+                    # What stays on the chip cannot be looked at.
+                    "0" if record.frame else f"ARENA_BYTES({record.offset - end})",
+                    0 if record.frame else math.prod(section.ready.shape),
                 )
             )
             before, position = [], layer.stop

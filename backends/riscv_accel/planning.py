@@ -1,0 +1,146 @@
+"""What is decided about a run of layers before its ops are written.
+
+Which activations stay on the chip, and how products are cut in what these leave of the scratchpad.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mcc.ir import OpError, UserError, Value
+
+from .emitting import Memories, Shared
+from .held import Held, hold
+from .layers import Move, Product, read_layer
+from .products import Choice, alternatives, cheapest, of_activations
+from .structure import Layer
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A layer with its memories, and how it is computed."""
+
+    layer: Layer
+    found: Product | Move
+    memories: Memories
+    choices: Sequence[Choice] = ()
+    alternatives: Sequence[Choice] = ()
+    """The choice was made from these."""
+
+
+class _NoRoomError(Exception):
+    """What stays in the scratchpad leaves a layer too little."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(index)
+        self.index = index
+
+
+def planned(
+    layers: Sequence[Layer], names: Mapping[Value, str], shared: Shared
+) -> tuple[list[Planned], dict[Value, Held]]:
+    """Every layer of a run, in order, and what stays on the chip.
+
+    Raises:
+        UserError: where a layer does not fit the machine.
+    """
+    apart: list[Planned] = []
+    for layer in layers:
+        memories = Memories(shared, names[layer.result], _inputs(layer, names), names[layer.result])
+        memories.frames = [None] * len(layer.xs)
+        try:
+            apart.append(_chosen(layer, read_layer(layer), memories))
+        except OpError as error:
+            raise UserError(
+                f"the layer does not fit {shared.target.name}: {error.message}",
+                where=", ".join(layer.nodes) or layer.result.name or layer.op_name,
+                remedy="Use a target with larger memories, or a smaller input shape.",
+            ) from None
+    senders, readers = _able(apart)
+    moves = {plan.layer for plan in apart if isinstance(plan.found, Move)}
+    banned: set[Value] = set()
+    while True:
+        held = hold(layers, senders, readers, moves, banned, shared.target)
+        if not held:
+            return apart, {}
+        try:
+            return _together(apart, held, names, shared), held
+        except _NoRoomError as error:
+            banned |= {v for v, h in held.items() if h.first <= error.index <= h.last}
+
+
+def _inputs(layer: Layer, names: Mapping[Value, str]) -> list[str]:
+    return [names[value] for value in layer.xs]
+
+
+def _chosen(layer: Layer, found: Product | Move, memories: Memories) -> Planned:
+    if not isinstance(found, Product):
+        return Planned(layer, found, memories)
+    if found.w is not None:
+        return Planned(layer, found, memories, of_activations(found, memories))
+    others = alternatives(found, memories)
+    return Planned(layer, found, memories, [cheapest(others)], others)
+
+
+WORTH = 500.0
+"""Cycles that a layer may take longer for an operand or a result in the scratchpad."""
+
+
+def _able(apart: Sequence[Planned]) -> tuple[dict[Layer, Product], dict[Layer, Product]]:
+    """The layers that can store into the scratchpad, and those that can read all there.
+
+    There pixels lie one a row. A layer that is much cheaper where pixels side by side count as
+    channels keeps that.
+    """
+    senders: dict[Layer, Product] = {}
+    readers: dict[Layer, Product] = {}
+    for plan in apart:
+        product = plan.found
+        if not isinstance(product, Product) or product.x.batch > 1:
+            continue
+        if product.w is not None:
+            senders[plan.layer] = product
+            continue
+        most = plan.choices[0][1].cost * 1.05 + WORTH
+        likely = [cut.product for cut, tiling in plan.alternatives if tiling.cost <= most]
+        narrow = [one for one in likely if one.channels == product.channels]
+        if narrow:
+            senders[plan.layer] = product
+        if any(one.x.channels == product.x.channels for one in narrow):
+            readers[plan.layer] = product
+    return senders, readers
+
+
+def _together(
+    apart: Sequence[Planned],
+    held: Mapping[Value, Held],
+    names: Mapping[Value, str],
+    shared: Shared,
+) -> list[Planned]:
+    """The layers beside what stays in the scratchpad; `_NoRoomError` where one does not fit."""
+    floors = [0] * len(apart)
+    for item in held.values():
+        for index in range(item.first, item.last + 1):
+            floors[index] = max(floors[index], item.stop)
+    found: list[Planned] = []
+    for index, plan in enumerate(apart):
+        layer = plan.layer
+        if not floors[index]:
+            found.append(plan)
+            continue
+        stays = held.get(layer.result)
+        frames = [held.get(value) for value in layer.xs]
+        memories = Memories(
+            shared,
+            names[layer.result],
+            _inputs(layer, names),
+            "scratchpad" if stays is not None else names[layer.result],
+            stays,
+            floors[index],
+            frames,
+            any(frame is not None and frame.first == index - 1 for frame in frames),
+        )
+        try:
+            found.append(_chosen(layer, plan.found, memories))
+        except OpError:
+            raise _NoRoomError(index) from None
+    return found
