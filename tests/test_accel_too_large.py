@@ -71,8 +71,8 @@ def refusal(case: Case, target: Target) -> UserError:
         ),
         (
             convolution(residual=True),
-            {"scratchpad": {"banks": 2, "rows": 200}},
-            "54 for the input, 144 for weights, 32 for the residual, 64 for the residual's factors",
+            {"scratchpad": {"banks": 2, "rows": 180}},
+            "54 for the input, 144 for weights, 32 for the residual, 40 for the residual's factors",
         ),
         (
             convolution(),

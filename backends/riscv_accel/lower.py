@@ -12,6 +12,7 @@ from mcc.ir import (
     DType,
     Index,
     Module,
+    OpError,
     Region,
     RewriteReport,
     Space,
@@ -29,7 +30,7 @@ from .layers import Product
 from .machines import target_named
 from .moves import plan_move
 from .order import runs
-from .planning import Planned, planned
+from .planning import Planned, misfit, planned
 from .products import plan_product
 from .rolling import LoopShape, Node, Shape, tile
 from .steps import Step, in_order
@@ -131,8 +132,12 @@ def _steps(plans: Sequence[Planned], names: Mapping[Value, str], shared: Shared)
 
 def _layer_steps(plan: Planned) -> Iterator[Step]:
     if isinstance(plan.found, Product):
-        return plan_product(plan.choices, plan.memories)
-    return plan_move(plan.found, plan.memories)
+        yield from plan_product(plan.choices, plan.memories)
+        return
+    try:
+        yield from plan_move(plan.found, plan.memories)
+    except OpError as error:
+        raise misfit(plan.layer, plan.memories.target, error) from None
 
 
 def _ready(plan: Planned, names: Mapping[Value, str]) -> Node:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mcc.ir import OpError, UserError, Value
+from mcc.runtime import Target
 
 from .emitting import Memories, Shared
 from .held import Held, hold
@@ -50,11 +51,7 @@ def planned(
         try:
             apart.append(_chosen(layer, read_layer(layer), memories))
         except OpError as error:
-            raise UserError(
-                f"the layer does not fit {shared.target.name}: {error.message}",
-                where=", ".join(layer.nodes) or layer.result.name or layer.op_name,
-                remedy="Use a target with larger memories, or a smaller input shape.",
-            ) from None
+            raise misfit(layer, shared.target, error) from None
     senders, readers = _able(apart)
     moves = {plan.layer for plan in apart if isinstance(plan.found, Move)}
     banned: set[Value] = set()
@@ -66,6 +63,15 @@ def planned(
             return _together(apart, held, names, shared), held
         except _NoRoomError as error:
             banned |= {v for v, h in held.items() if h.first <= error.index <= h.last}
+
+
+def misfit(layer: Layer, target: Target, error: OpError) -> UserError:
+    """What a user is told of a layer that a machine's memories cannot hold."""
+    return UserError(
+        f"the layer does not fit {target.name}: {error.message}",
+        where=", ".join(layer.nodes) or layer.result.name or layer.op_name,
+        remedy="Use a target with larger memories, or a smaller input shape.",
+    )
 
 
 def _inputs(layer: Layer, names: Mapping[Value, str]) -> list[str]:
