@@ -54,6 +54,7 @@ def test_random_products_and_convolutions() -> None:
             make = bind(Matmul, lo=-1.0)
             label = f"matmul {shape} {n} {kept}"
             cases.add(label, make, floats(rng, *shape), constants=[w, bias], tolerance=1e-4)
+            cases.add("empty", Matmul, floats(rng, 0, k), constants=[w])
 
             kernel = tuple(data.draw(st.integers(1, 3)) for _ in range(2))
             c = data.draw(st.integers(1, 20))
@@ -73,7 +74,6 @@ def test_random_products_and_convolutions() -> None:
 
             x = x if layout == "nchw" else np.ascontiguousarray(np.moveaxis(x, 1, -1))
             cases.add(f"conv {options}", conv, x, constants=[weights, bias], tolerance=1e-4)
-        cases.add("empty", Matmul, floats(rng, 0, k), constants=[w])
         library = cases.check()
         assert sparse_kernels(library) > 0
 

@@ -1,6 +1,7 @@
 """Convolutions and matrix products whose weights are mostly blocks of zeros."""
 
 import itertools
+import math
 
 import numpy as np
 
@@ -42,7 +43,7 @@ def sparse_conv(
     """Write the kernel, where enough of the weights are zeros to be faster than all of them."""
     if op.groups > 1 or product.dtype != "float32" or 0 in tail.shape:
         return False
-    outputs, per_group = weights.shape[:2]
+    outputs, per_group = op.w.tensor.dims[:2]
     # [taps and channels, outputs]
     matrix = np.moveaxis(weights, (0, 1), (-1, -2)).reshape(-1, outputs)
     lead, tile = view.positions(1, per_group, outputs, tail.operands)
@@ -54,8 +55,8 @@ def sparse_conv(
         sum(i * step for i, step in zip(tap, steps, strict=True))
         for tap in itertools.product(*(range(extent) for extent in view.kernel))
     ]
-    channels = np.arange(per_group) * view.channel
-    offsets = (np.array(taps)[:, None] + channels).reshape(-1)
+    channels: Array = np.arange(per_group) * view.channel
+    offsets: Array = (np.asarray(taps)[:, None] + channels).reshape(-1)
     kernel = SparseContraction(
         lead=tuple(lead),
         tile=tile,
@@ -82,7 +83,7 @@ def sparse_matmul(
     weights: Array,
 ) -> bool:
     """The same for a matrix product; weights [..., K, N] with a single matrix."""
-    if product.dtype != "float32" or 0 in tail.shape or np.prod(weights.shape[:-2]) != 1:
+    if product.dtype != "float32" or 0 in tail.shape or math.prod(weights.shape[:-2]) != 1:
         return False
     matrix = weights.reshape(weights.shape[-2:])
     lead, tile = view.positions(tail.operands, 0)
@@ -98,7 +99,7 @@ def sparse_matmul(
         work=blocks.count,
         root=tail.root,
     )
-    inputs = _inputs(planner, source, blocks, np.arange(matrix.shape[0]))
+    inputs = _inputs(planner, source, blocks, np.arange(view.w[-2]))
     planner.finish(tail, "sparse_matmul", kernel, inputs, in_place=True)
     return True
 

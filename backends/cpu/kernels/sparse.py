@@ -45,7 +45,8 @@ class Blocks:
         blocks = full.reshape(depth, groups, WIDTH).swapaxes(0, 1)
         kept = blocks.any(axis=2)
         group, elements = np.nonzero(kept)
-        begins = np.searchsorted(group, np.arange(groups + 1)).astype(np.int32)
+        lengths = np.bincount(group, minlength=groups)
+        begins: Array = np.concatenate([[0], lengths.cumsum()]).astype(np.int32)
         return cls(blocks[kept], elements, begins)
 
     @property
