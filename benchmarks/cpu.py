@@ -8,18 +8,17 @@ in wall time. A ratio is a peer's time by mcc's, the median over the turns of th
 """
 
 import argparse
-import os
+import logging
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import cpu_models as built
+import cpu_peers as peers
 import numpy as np
 import onnx
 from recording import ZOO, Cell, Table, arguments, finish
@@ -27,10 +26,23 @@ from recording import ZOO, Cell, Table, arguments, finish
 from mcc import Session, UserError
 from mcc import compile as compile_model
 
-Run = Callable[[], list[np.ndarray]]
-Feeds = dict[str, np.ndarray]
-INT8 = "int8"
-_QUANTIZED = ("Conv", "MatMul", "Gemm", "Add", "Relu", "Clip", "MaxPool", "GlobalAveragePool")
+FLOAT, BF16, INT8, VNNI = "float", "bf16", "int8", "int8, AMX off"
+PRECISIONS = (FLOAT, BF16, INT8, VNNI)
+ORT, OPENVINO, TVM, BEST = "onnxruntime", "OpenVINO", "TVM default", "best"
+CNN, DEPTHWISE, TRANSFORMER, SMALL, SPARSE = (
+    "CNN",
+    "depthwise CNN",
+    "transformer",
+    "under 1 ms",
+    "block-sparse FFN",
+)
+
+_WITHOUT_AMX = """name = "cpu-without-amx"
+backend = "cpu"
+description = "this machine without its tile registers"
+[host]
+features = ["-amx-tile"]
+"""
 
 
 @dataclass(frozen=True)
@@ -41,20 +53,24 @@ class Workload:
     """None: a file of the zoo."""
     int8: str = ""
     """`ort`: quantized here by onnxruntime; else the zoo's file of the same network."""
+    short: bool = False
+    """Whether it is measured in bfloat16 as well."""
+    tvm: bool = False
+    """Whether TVM's default is measured, for the record."""
 
 
-FLOAT, DEPTHWISE, TRANSFORMER, SMALL = "CNN", "depthwise CNN", "transformer", "under 1 ms"
 WORKLOADS = (
-    Workload("resnet18", FLOAT, lambda: built.resnet((2, 2, 2, 2), bottleneck=False), "ort"),
-    Workload("resnet50", FLOAT, lambda: built.resnet((3, 4, 6, 3), bottleneck=True), "ort"),
-    Workload("tiny_darknet", FLOAT),
+    Workload("resnet18", CNN, lambda: built.resnet((2, 2, 2, 2), bottleneck=False), "ort", True),
+    Workload("resnet50", CNN, lambda: built.resnet((3, 4, 6, 3), bottleneck=True), "ort", True),
+    Workload("tiny_darknet", CNN),
     Workload("mobilenet_v2", DEPTHWISE, built.mobilenet_v2, "ort"),
     Workload("mobilenet_v1_050_160", DEPTHWISE),
     Workload("vww_mobilenet", DEPTHWISE, None, "vww_mobilenet_int8qdq"),
     Workload("yolox_nano", DEPTHWISE),
-    Workload("bert_2_layers", TRANSFORMER, built.bert, "ort"),
+    Workload("bert_2_layers", TRANSFORMER, built.bert, "ort", True),
+    Workload("vit_4_layers", TRANSFORMER, built.vit, "ort", True),
     Workload("vit_mnist", TRANSFORMER),
-    Workload("tiny_cnn", SMALL, built.tiny_cnn),
+    Workload("tiny_cnn", SMALL, built.tiny_cnn, tvm=True),
     Workload("ic_resnet8", SMALL, None, "ic_resnet8_int8qdq"),
     Workload("kws_dscnn", SMALL, None, "kws_dscnn_int8qdq"),
     Workload("ad_autoencoder", SMALL, None, "ad_autoencoder_int8qdq"),
@@ -62,7 +78,44 @@ WORKLOADS = (
     Workload("resnet20_cifar10", SMALL),
     Workload("mnist_cnn", SMALL),
     Workload("wide_deep_adult", SMALL),
+    Workload("sparse_ffn_80", SPARSE, lambda: built.sparse_ffn(0.8)),
 )
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What one thread is to reach, as the geometric mean over the workloads of some groups."""
+
+    what: str
+    groups: tuple[str, ...]
+    precision: str
+    peer: str
+    """`best`: the faster one for each workload."""
+    reach: float
+
+
+_LARGE = (CNN, DEPTHWISE, TRANSFORMER)
+GOALS = (
+    Goal("float CNNs", (CNN,), FLOAT, ORT, 1.1),
+    Goal("float depthwise CNNs", (DEPTHWISE,), FLOAT, BEST, 1.6),
+    Goal("float transformers", (TRANSFORMER,), FLOAT, BEST, 1.05),
+    Goal("models under 1 ms", (SMALL,), FLOAT, BEST, 1.6),
+    Goal("int8 CNNs and transformers", _LARGE, INT8, OPENVINO, 1.0),
+    Goal("int8 CNNs and transformers", _LARGE, INT8, ORT, 2.0),
+    Goal("int8 CNNs and transformers, AMX off", _LARGE, VNNI, ORT, 1.3),
+    Goal("80 % block-sparse FFN, dense in onnxruntime", (SPARSE,), FLOAT, ORT, 3.0),
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One row: a workload in one precision with so many threads."""
+
+    work: Workload
+    precision: str
+    threads: int
+    ratios: Mapping[str, float]
+    """By peer, how many times as long it takes."""
 
 
 def main() -> None:
@@ -70,40 +123,62 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="workloads, by default all")
     parser.add_argument("--threads", nargs="*", type=int, default=[1, 2])
     parser.add_argument("--seconds", type=float, default=2.0, help="for each row")
-    parser.add_argument("--precision", choices=("float", INT8), nargs="*", default=["float", INT8])
+    parser.add_argument("--precision", choices=PRECISIONS, nargs="*", default=list(PRECISIONS))
     options = parser.parse_args()
+    logging.getLogger().setLevel(logging.ERROR)  # onnxruntime's quantizer warns of every model
+    columns = ("model", "precision", "threads", "mcc ms", "spread", ORT, OPENVINO, TVM)
     table = Table(
         "cpu",
         "Latency on the CPU",
         "python benchmarks/cpu.py",
-        (
-            "model",
-            "precision",
-            "threads",
-            "mcc ms",
-            "spread",
-            "onnxruntime",
-            "OpenVINO",
-            "compile s",
-            "difference",
-        ),
+        (*columns, "compile s", "difference"),
     )
-    ratios: dict[tuple[str, int, str], list[float]] = {}
+    table.notes.append(
+        f"{ORT}, {OPENVINO}, {TVM}: how many times as long as mcc they take; difference: to "
+        f"{ORT}'s output, by its largest element"
+    )
+    found: list[Measured] = []
     with tempfile.TemporaryDirectory(prefix="mcc-bench-") as folder:
         for work in WORKLOADS:
             if options.only and work.name not in options.only:
                 continue
             for precision, path in _files(work, Path(folder), options.precision):
                 try:
-                    _measure(work, precision, path, options, table, ratios)
+                    found += _measure(work, precision, path, options, table)
                 except UserError as error:
                     table.notes.append(f"{work.name}, {precision}: refused: {error.message}")
-    for (group, threads, peer), found in sorted(ratios.items()):
-        mean = statistics.geometric_mean(found)
-        table.notes.append(
-            f"{group}, {threads} thread(s): {mean:.2f} times {peer} (mean of {len(found)})"
-        )
-    finish([table], options)
+    finish([table, _reached(found)], options)
+
+
+def _reached(found: list[Measured]) -> Table:
+    """The goals against the geometric means of what was measured with one thread."""
+    table = Table(
+        "cpu-goals",
+        "What the CPU code is to reach, one thread",
+        "python benchmarks/cpu.py",
+        ("class", "peer", "goal", "found", "models", "reached"),
+    )
+    for goal in GOALS:
+        rows = [
+            row
+            for row in found
+            if row.threads == 1
+            and row.work.group in goal.groups
+            and row.precision == goal.precision
+        ]
+        ratios = [_ratio(row, goal.peer) for row in rows]
+        known = [ratio for ratio in ratios if ratio is not None]
+        if known:
+            mean = statistics.geometric_mean(known)
+            cells: list[Cell] = [goal.what, goal.peer, goal.reach, mean, len(known)]
+            table.rows.append([*cells, mean >= goal.reach])
+    return table
+
+
+def _ratio(row: Measured, peer: str) -> float | None:
+    if peer == BEST:
+        return min(ratio for name, ratio in row.ratios.items() if name != TVM)
+    return row.ratios.get(peer)
 
 
 def _files(work: Workload, folder: Path, wanted: list[str]) -> Iterator[tuple[str, Path]]:
@@ -113,43 +188,22 @@ def _files(work: Workload, folder: Path, wanted: list[str]) -> Iterator[tuple[st
         onnx.save(work.make(), path)
     if not path.exists():
         return
-    if "float" in wanted:
-        yield "float", path
-    if work.int8 and INT8 in wanted:
+    if FLOAT in wanted:
+        yield FLOAT, path
+    if BF16 in wanted and work.short:
+        yield BF16, path
+    if work.int8 and (INT8 in wanted or VNNI in wanted):
         other = ZOO / "models" / f"{work.int8}.onnx"
         if work.int8 == "ort":
             other = folder / f"{work.name}_int8.onnx"
-            _quantize(path, other)
-        yield INT8, other
+            model = onnx.load(path)
+            peers.quantize(path, other, [_feeds(model, seed) for seed in range(3)])
+        yield from ((precision, other) for precision in (INT8, VNNI) if precision in wanted)
 
 
-def _quantize(path: Path, result: Path) -> None:
-    """U8 activations, s8 weights, QDQ nodes, by onnxruntime's own static quantization."""
-    q: Any = import_module("onnxruntime.quantization")  # partly typed
-    model = onnx.load(path)
-    left = [_feeds(model, seed) for seed in range(3)]
-
-    def get_next(reader: object) -> Feeds | None:
-        return left.pop() if left else None
-
-    # The base class gives the reader its iteration.
-    reader = type("Reader", (q.CalibrationDataReader,), {"get_next": get_next})
-    q.quantize_static(
-        str(path),
-        str(result),
-        reader(),
-        quant_format=q.QuantFormat.QDQ,
-        activation_type=q.QuantType.QUInt8,
-        weight_type=q.QuantType.QInt8,
-        per_channel=True,
-        op_types_to_quantize=list(_QUANTIZED),
-        extra_options={"QDQKeepRemovableActivations": False},
-    )
-
-
-def _feeds(model: onnx.ModelProto, seed: int = 0) -> Feeds:
+def _feeds(model: onnx.ModelProto, seed: int = 0) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
-    feeds: Feeds = {}
+    feeds: dict[str, np.ndarray] = {}
     stored = {item.name for item in model.graph.initializer}
     for value in model.graph.input:
         if value.name in stored:
@@ -165,25 +219,32 @@ def _feeds(model: onnx.ModelProto, seed: int = 0) -> Feeds:
 
 
 def _measure(
-    work: Workload,
-    precision: str,
-    path: Path,
-    options: argparse.Namespace,
-    table: Table,
-    ratios: dict[tuple[str, int, str], list[float]],
-) -> None:
+    work: Workload, precision: str, path: Path, options: argparse.Namespace, table: Table
+) -> Iterator[Measured]:
     feeds = _feeds(onnx.load(path))
+    target = "cpu"
+    if precision == VNNI:
+        target = str(path.with_name("without_amx.toml"))
+        if path.is_relative_to(ZOO):
+            target = str(Path(tempfile.gettempdir()) / "mcc-without-amx.toml")
+        Path(target).write_text(_WITHOUT_AMX)
     start = time.process_time()
-    artifact = compile_model(path, target="cpu")
+    short = "bf16" if precision == BF16 else "float32"
+    artifact = compile_model(path, target=target, precision=short)
     taken = time.process_time() - start
     for threads in options.threads:
         session = Session(artifact, threads=threads)
-        engines: dict[str, Run] = {"mcc": partial(session.run, None, feeds)}
-        engines["onnxruntime"] = _onnxruntime(path, feeds, threads)
-        openvino = _openvino(path, feeds, threads)
+        engines: dict[str, peers.Run] = {
+            "mcc": partial(session.run, None, feeds),
+            ORT: peers.onnxruntime(path, feeds, threads),
+        }
+        hint = "bf16" if precision == BF16 else "f32"
+        openvino = peers.openvino(path, feeds, threads, hint)
         if openvino is not None:
-            engines["OpenVINO"] = openvino
-        expected = engines["onnxruntime"]()
+            engines[OPENVINO] = openvino
+        if work.tvm and precision == FLOAT and threads == 1:
+            engines[TVM] = peers.tvm_default(path, feeds)
+        expected = engines[ORT]()
         difference = max(
             float(np.abs(a.astype(np.float64) - b).max(initial=0) / (np.abs(b).max(initial=0) or 1))
             for a, b in zip(engines["mcc"](), expected, strict=True)
@@ -191,23 +252,22 @@ def _measure(
         clock = time.process_time if threads == 1 else time.perf_counter
         times = _turns(engines, clock, options.seconds)
         mine = times["mcc"]
+        ratios = {
+            peer: statistics.median(b / a for a, b in zip(mine, taken_, strict=True))
+            for peer, taken_ in times.items()
+            if peer != "mcc"
+        }
         row: list[Cell] = [work.name, precision, threads, 1000 * statistics.median(mine)]
         row.append(f"{1000 * min(mine):.3g} to {1000 * max(mine):.3g}")
-        group = work.group if precision == "float" else INT8
-        for peer in ("onnxruntime", "OpenVINO"):
-            if peer not in times:
-                row.append(None)
-                continue
-            ratio = statistics.median(b / a for a, b in zip(mine, times[peer], strict=True))
-            ratios.setdefault((group, threads, peer), []).append(ratio)
-            row.append(ratio)
+        row += [ratios.get(peer) for peer in (ORT, OPENVINO, TVM)]
         table.rows.append([*row, taken, difference])
         if not options.json:
             print(*[f"{c:.3g}" if isinstance(c, float) else c for c in table.rows[-1]], flush=True)
+        yield Measured(work, precision, threads, ratios)
 
 
 def _turns(
-    engines: dict[str, Run], clock: Callable[[], float], seconds: float
+    engines: dict[str, peers.Run], clock: Callable[[], float], seconds: float
 ) -> dict[str, list[float]]:
     """For each engine, the best time of each of its turns."""
     counts: dict[str, int] = {}
@@ -230,36 +290,5 @@ def _turns(
     return times
 
 
-def _onnxruntime(path: Path, feeds: Feeds, threads: int) -> Run:
-    onnxruntime: Any = import_module("onnxruntime")  # partly typed
-    options: Any = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    session: Any = onnxruntime.InferenceSession(
-        str(path), options, providers=["CPUExecutionProvider"]
-    )
-    return partial(session.run, None, feeds)
-
-
-def _openvino(path: Path, feeds: Feeds, threads: int) -> Run | None:
-    try:
-        openvino: Any = import_module("openvino")
-    except ImportError:
-        return None
-    core: Any = openvino.Core()
-    model: Any = core.read_model(str(path))
-    model.reshape({name: array.shape for name, array in feeds.items()})
-    settings: dict[str, int | str] = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
-    settings |= {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-    request: Any = core.compile_model(model, "CPU", settings).create_infer_request()
-
-    def run() -> list[np.ndarray]:
-        request.infer(feeds, share_inputs=True)
-        return []
-
-    return run
-
-
 if __name__ == "__main__":
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     main()

@@ -68,6 +68,20 @@ class Builder:
         bias = self.constant(np.zeros(size, np.float32))
         return self.op("LayerNormalization", x, scale, bias, axis=-1)
 
+    def attention(self, x: str, tokens: int, size: int, heads: int) -> str:
+        """Multi-head self-attention with its output projection."""
+        depth = size // heads
+        split = self.constant(np.array([1, tokens, heads, depth], np.int64))
+        whole = self.constant(np.array([1, tokens, size], np.int64))
+        root = self.constant(np.array(depth**0.5, np.float32))
+        q, k, v = (self.op("Reshape", self.linear(x, size, size), split) for _ in range(3))
+        q = self.op("Transpose", q, perm=[0, 2, 1, 3])
+        k = self.op("Transpose", k, perm=[0, 2, 3, 1])
+        v = self.op("Transpose", v, perm=[0, 2, 1, 3])
+        weights = self.op("Softmax", self.op("Div", self.op("MatMul", q, k), root), axis=-1)
+        mixed = self.op("Transpose", self.op("MatMul", weights, v), perm=[0, 2, 1, 3])
+        return self.linear(self.op("Reshape", mixed, whole), size, size)
+
     def model(self, shape: Sequence[int], result: str, out_shape: Sequence[int]) -> onnx.ModelProto:
         graph = helper.make_graph(
             self.nodes,
@@ -135,22 +149,52 @@ def mobilenet_v2() -> onnx.ModelProto:
 def bert(layers: int = 2, tokens: int = 128, size: int = 768, heads: int = 12) -> onnx.ModelProto:
     """A stack of BERT-base encoder layers on embedded tokens, after Devlin et al. 2018."""
     b = Builder()
-    x, depth = "x", size // heads
-    split = b.constant(np.array([1, tokens, heads, depth], np.int64))
-    whole = b.constant(np.array([1, tokens, size], np.int64))
-    root = b.constant(np.array(depth**0.5, np.float32))
+    x = "x"
     for _ in range(layers):
-        q, k, v = (b.op("Reshape", b.linear(x, size, size), split) for _ in range(3))
-        q = b.op("Transpose", q, perm=[0, 2, 1, 3])
-        k = b.op("Transpose", k, perm=[0, 2, 3, 1])
-        v = b.op("Transpose", v, perm=[0, 2, 1, 3])
-        weights = b.op("Softmax", b.op("Div", b.op("MatMul", q, k), root), axis=-1)
-        mixed = b.op("Transpose", b.op("MatMul", weights, v), perm=[0, 2, 1, 3])
-        y = b.linear(b.op("Reshape", mixed, whole), size, size)
-        x = b.norm(b.op("Add", x, y), size)
+        x = b.norm(b.op("Add", x, b.attention(x, tokens, size, heads)), size)
         y = b.linear(_gelu(b, b.linear(x, size, 4 * size)), 4 * size, size)
         x = b.norm(b.op("Add", x, y), size)
     return b.model((1, tokens, size), x, (1, tokens, size))
+
+
+def vit(layers: int = 4, size: int = 192, heads: int = 3) -> onnx.ModelProto:
+    """Layers of ViT-Tiny on 224 pixels in patches of 16, after Dosovitskiy et al. 2020."""
+    b = Builder()
+    patches = 14 * 14
+    x = b.op(
+        "Conv",
+        "x",
+        b.weights(size, 3, 16, 16, gain=1.0, fan=768),
+        kernel_shape=[16, 16],
+        strides=[16, 16],
+    )
+    flat = b.constant(np.array([1, size, patches], np.int64))
+    x = b.op("Transpose", b.op("Reshape", x, flat), perm=[0, 2, 1])
+    place = (b.rng.standard_normal((1, patches + 1, size)) * 0.1).astype(np.float32)
+    token = b.constant(b.rng.standard_normal((1, 1, size)).astype(np.float32))
+    x = b.op("Add", b.op("Concat", token, x, axis=1), b.constant(place))
+    for _ in range(layers):
+        x = b.op("Add", x, b.attention(b.norm(x, size), patches + 1, size, heads))
+        inner = _gelu(b, b.linear(b.norm(x, size), size, 4 * size))
+        x = b.op("Add", x, b.linear(inner, 4 * size, size))
+    first = b.op("Gather", b.norm(x, size), b.constant(np.array(0, np.int64)), axis=1)
+    y = b.op("Gemm", first, b.weights(size, 1000, gain=1.0, fan=size))
+    return b.model((1, 3, 224, 224), y, (1, 1000))
+
+
+def sparse_ffn(zeros: float, tokens: int = 128, size: int = 768) -> onnx.ModelProto:
+    """BERT-base's feed-forward layer; this share of the weights' blocks of 1 x 16 is zero."""
+    b = Builder()
+
+    def thin(inputs: int, outputs: int) -> str:
+        kept = b.rng.random((inputs, outputs // 16)) >= zeros
+        scale = np.sqrt(1 / inputs / (1 - zeros))
+        w = b.rng.standard_normal((inputs, outputs)) * scale * np.repeat(kept, 16, axis=1)
+        return b.constant(w.astype(np.float32))
+
+    x = b.op("Relu", b.op("MatMul", "x", thin(size, 4 * size)))
+    y = b.op("MatMul", x, thin(4 * size, size))
+    return b.model((1, tokens, size), y, (1, tokens, size))
 
 
 def tiny_cnn() -> onnx.ModelProto:
