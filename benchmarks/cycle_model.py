@@ -35,11 +35,6 @@ _BEFORE_FIRST = 10
 """Cycles from reading the cycle counter to the first command, in the recorded programs."""
 
 _FENCE = isa.Fence().commands()
-_LOOPS = (8, 15)
-"""Function numbers of LOOP_WS and LOOP_CONV_WS, which start the hardware's unrollers."""
-_UNROLLER = {8: 2, 15: 4}
-"""Cycles from the loop command's acceptance to its first unrolled command's."""
-
 _PAGE = 256
 _PROLOGUE = 40
 """Bytes of code before the first command."""
@@ -68,7 +63,7 @@ def compare(folder: Path, names: list[str], run: str, seeds: int = SEEDS) -> Ite
             continue
         machine = new_machine(stock, stream)
         machine.run(stream.setup, timing=False)
-        machine.run(stream.unrolled, timing=False)
+        machine.run(stream.commands, timing=False)
         target = _with_latency(stock, stream.axi_latency)
         yield Comparison(
             name=stream.name,
@@ -87,13 +82,9 @@ def compare(folder: Path, names: list[str], run: str, seeds: int = SEEDS) -> Ite
 def predict(target: Target, stream: Stream, run: str, mode: str, seed: int) -> int:
     """The cycles that the model gives the stream's timed region."""
     model = CycleModel(target, seed=seed)
-    region = np.concatenate([stream.unrolled, _FENCE])
-    place = _issued_by(stream)
-    gaps = np.append(host_gaps(stream)[place], 1.0)
-    again = np.diff(place, prepend=-1) == 0
-    gaps[:-1][again] = 1.0  # what a loop command is unrolled into
-    code = np.concatenate([host_code(stream)[place], [[-1, -1, -1]]])
-    code[:-1][again] = -1
+    region = np.concatenate([stream.commands, _FENCE])
+    gaps = np.append(host_gaps(stream), 1.0)
+    code = np.concatenate([host_code(stream), [[-1, -1, -1]]])
     if len(stream.setup):
         model.run(stream.setup)
     model.run(_FENCE)
@@ -105,40 +96,17 @@ def predict(target: Target, stream: Stream, run: str, mode: str, seed: int) -> i
     if mode == "host_modelled":
         gaps[0] = max(gaps[0], 1.0)
         return model.run(region, gaps, code=code).total + _BEFORE_FIRST
-    earliest = np.append(accepted(stream, run)[place], 0)
+    earliest = np.append(accepted(stream, run), 0)
     earliest[earliest > 0] += model.now
     return model.run(region, np.ones(len(region)), earliest=earliest).total
 
 
 def accepted(stream: Stream, run: str) -> npt.NDArray[np.int64]:
-    """When the accelerator accepted each command; 0 for the host's fences, which are not recorded.
-
-    What a loop command is unrolled into comes when it has been, and the unroller has begun.
-    """
+    """When the accelerator accepted each command; 0 for the host's fences, not recorded."""
     is_fence = stream.commands["funct7"] == isa.Fence.funct7
     when = np.zeros(len(stream.commands), np.int64)
     when[~is_fence] = stream.runs[run].host
-    for funct7, begin in _UNROLLER.items():
-        when[stream.commands["funct7"] == funct7] += begin
     return when
-
-
-def _issued_by(stream: Stream) -> npt.NDArray[np.intp]:
-    """For each unrolled command, which of the host's commands it comes from."""
-    if stream.form == "explicit":
-        return np.arange(len(stream.commands))
-    # The loop's own configuration stays in the unroller; fences are not in the unrolled list. What
-    # stands between two loops is counted as theirs.
-    funct7 = stream.commands["funct7"]
-    plain = np.flatnonzero(~np.isin(funct7, [*_loop_commands(), isa.Fence.funct7]))
-    loops = np.flatnonzero(np.isin(funct7, _LOOPS))
-    before, after = plain[plain < loops[0]], plain[plain > loops[-1]]
-    unrolled = len(stream.unrolled) - before.size - after.size
-    return np.concatenate([before, np.repeat(loops[:1], unrolled), after])
-
-
-def _loop_commands() -> list[int]:
-    return [*_LOOPS, *range(9, 14), *range(16, 22)]
 
 
 def host_gaps(stream: Stream) -> npt.NDArray[np.float64]:
@@ -155,17 +123,6 @@ def host_gaps(stream: Stream) -> npt.NDArray[np.float64]:
     # A fence is an instruction of its own between two commands, and was not recorded.
     fences = np.diff(np.cumsum(is_fence)[~is_fence], prepend=0)
     gaps[~is_fence] = np.maximum(since - fences, 1.0)
-    if stream.form != "explicit":
-        # The loop's configuration takes the host's time, and leaves nothing else behind.
-        total = 0.0
-        inside = np.isin(stream.commands["funct7"], _loop_commands())
-        for index in range(len(gaps)):
-            total += gaps[index]
-            if not inside[index] or stream.commands["funct7"][index] in _LOOPS:
-                gaps[index] = total
-                total = 0.0
-        for funct7, begin in _UNROLLER.items():
-            gaps[stream.commands["funct7"] == funct7] += begin
     return gaps
 
 
@@ -198,9 +155,9 @@ def host_code(stream: Stream) -> npt.NDArray[np.int64]:
 
 
 def _recorded_machine() -> Target:
-    """The stock target with what the loop for convolutions uses beyond the portable subset."""
+    """The stock target with what the recorded streams use beyond the portable subset."""
     stock = load_target("gemmini")
-    machine = stock.machine.model_copy(update={"extensions": ("pixel_repeats",)})
+    machine = stock.machine.model_copy(update={"extensions": ("pixel_repeats", "loop_conv")})
     return stock.model_copy(update={"accelerator": machine})
 
 

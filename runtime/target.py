@@ -20,6 +20,7 @@ EXTENSIONS: dict[str, str] = {
     "pool": "max and average pooling with windows up to 15 at move-out",
     "move_out_scratchpad": "move-out into scratchpad rows instead of DRAM",
     "sparse_2_4": "2:4 weights: a tile twice as deep in the time of a dense one",
+    "loop_conv": "convolutions unrolled in hardware (LOOP_CONV_WS; some Gemminis)",
     "pixel_repeats": "move-in that writes a pixel's channels into several rows (some Gemminis)",
 }
 """The extensions that a target may list, each with what it adds to the portable instruction set."""
@@ -205,6 +206,10 @@ class Timing(_Record):
     """From a store's issue to its first row on that path."""
     store_starved_factor: float = Field(ge=1)
     """How much slower a store reads the accumulator bank in which computes accumulate."""
+    loop_ws_start: int = Field(ge=0)
+    """From a LOOP_WS to the first command that it is unrolled into."""
+    loop_conv_start: int = Field(ge=0)
+    """The same of a LOOP_CONV_WS."""
     extension_latency: int = Field(ge=0)
     """Added to a move-out's latency by per_channel, zero_point and lut."""
 

@@ -79,7 +79,9 @@ def test_fields_do_not_overlap_and_no_two_classes_share_a_number() -> None:
 
 def test_extensions_have_their_own_numbers_and_names() -> None:
     for kind in INSTRUCTIONS:
-        assert bool(kind.extension) == (32 <= kind.funct7 < 64), kind.mnemonic
+        # Gemmini's own loops for convolutions are one too: lean machines lack them.
+        own = 32 <= kind.funct7 < 64
+        assert bool(kind.extension) == (own or 15 <= kind.funct7 <= 21), kind.mnemonic
 
 
 def test_encodings_are_gemmini_s() -> None:

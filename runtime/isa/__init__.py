@@ -29,12 +29,28 @@ from .locals import (
     row_of,
     scratchpad,
 )
+from .loops import (
+    LoopConvConfig1,
+    LoopConvConfig2,
+    LoopConvConfig3,
+    LoopConvConfig4,
+    LoopConvConfig5,
+    LoopConvConfig6,
+    LoopConvWs,
+    LoopWs,
+    LoopWsAddressesAB,
+    LoopWsAddressesDC,
+    LoopWsBounds,
+    LoopWsStridesAB,
+    LoopWsStridesDC,
+)
 from .moves import MoveIn, MoveIn2, MoveIn3, MoveOut
 from .sparse import ComputeSparseKept, ComputeSparsePreloaded, PreloadSparse
 from .sparsity import is_sparse, pack_sparse, unpack_sparse
 from .state import State, Window
-from .synchronize import Fence, Flush
+from .synchronize import Counter, Fence, Flush
 from .table import INSTRUCTIONS, UNKNOWN, decode, encode, operation, operations, relocate
+from .unroll import LoopError, Unrolled, Unroller
 
 __all__ = [
     "COMMAND",
@@ -56,12 +72,27 @@ __all__ = [
     "ConfigScales",
     "ConfigStore",
     "ConfigTable",
+    "Counter",
     "Fence",
     "Flush",
     "Illegal",
     "Instruction",
     "LoadScales",
     "LoadTable",
+    "LoopConvConfig1",
+    "LoopConvConfig2",
+    "LoopConvConfig3",
+    "LoopConvConfig4",
+    "LoopConvConfig5",
+    "LoopConvConfig6",
+    "LoopConvWs",
+    "LoopError",
+    "LoopWs",
+    "LoopWsAddressesAB",
+    "LoopWsAddressesDC",
+    "LoopWsBounds",
+    "LoopWsStridesAB",
+    "LoopWsStridesDC",
     "MoveIn",
     "MoveIn2",
     "MoveIn3",
@@ -70,6 +101,8 @@ __all__ = [
     "Preload",
     "PreloadSparse",
     "State",
+    "Unrolled",
+    "Unroller",
     "Window",
     "accumulates",
     "accumulator",

@@ -23,11 +23,12 @@ class Preload(Instruction, mnemonic="preload", funct7=6):
     """
 
     local: int = local_address("rs1", 31, 0, default=GARBAGE)
-    """B in the scratchpad, row k holding its row k.
+    """B in the scratchpad, row k holding its row k; its column k where B is to be transposed.
 
     `none` keeps the weights in the array (with compute_kept).
     """
     cols: int = integer("rs1", 47, 32, default=0)
+    """Of B as it is multiplied, transposed or not."""
     rows: int = integer("rs1", 63, 48, default=0)
     destination: int = local_address("rs2", 31, 0, default=GARBAGE)
     """C in the accumulator; `none` discards."""
@@ -72,9 +73,11 @@ def load_weights(state: "State") -> None:
         given = state.scratchpad[first : first + rows + rows // 4]
         state.weights[:, :cols] = unpack_sparse(given, rows)[:, :cols]
         return
+    transposed = state.execute.transpose_b
+    height, width = (cols, rows) if transposed else (rows, cols)
     weights = np.zeros((dim, dim), np.int32)
-    weights[:rows, :cols] = state.scratchpad[first : first + rows, :cols]
-    state.weights[:dim] = weights.T if state.execute.transpose_b else weights
+    weights[:height, :width] = state.scratchpad[first : first + height, :width]
+    state.weights[:dim] = weights.T if transposed else weights
 
 
 def multiply(
@@ -89,12 +92,14 @@ def multiply(
     if destination == GARBAGE:
         return
     dim = state.dim
+    transposed = transposes and state.execute.transpose_a
     left = np.zeros((dim, 2 * dim), np.int32)
-    for half, (local, width) in enumerate(halves):
-        for i in range(rows):
+    for half, (local, cols_of_a) in enumerate(halves):
+        height, width = (cols_of_a, rows) if transposed else (rows, cols_of_a)
+        for i in range(height):
             source = row_of(local) + i * state.execute.a_stride
             left[i, half * dim : half * dim + width] = state.scratchpad[source, :width]
-    if transposes and state.execute.transpose_a:
+    if transposed:
         left[:, :dim] = left[:, :dim].T.copy()
     product = left @ state.weights
     for i in range(out_rows):
@@ -109,8 +114,12 @@ class _Compute(Instruction, mnemonic="compute", funct7=-1):
     """What both computes share."""
 
     local: int = local_address("rs1", 31, 0, default=0)
-    """A in the scratchpad; row i of the product comes from row `local + i * a_stride`."""
+    """A in the scratchpad; row i of the product comes from row `local + i * a_stride`.
+
+    Where A is to be transposed, such a row holds its column i.
+    """
     cols: int = integer("rs1", 47, 32, default=0)
+    """Of A as it is multiplied, transposed or not."""
     rows: int = integer("rs1", 63, 48, default=0)
     bias: int = local_address("rs2", 31, 0, default=GARBAGE)
     """D; always `none` in the portable subset."""

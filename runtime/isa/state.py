@@ -50,6 +50,7 @@ class State:
     def __init__(self, machine: "Accelerator", dram_bytes: int) -> None:
         from .configure import ConfigExecute, ConfigLoad, ConfigStore
         from .extensions import ConfigPool, ConfigRequantize, ConfigScales, ConfigTable
+        from .unroll import Unroller
 
         self.machine = machine
         self.dim = machine.dim
@@ -71,6 +72,7 @@ class State:
         self.scales_config = ConfigScales()
         self.table_config = ConfigTable()
         self.pool = ConfigPool()
+        self.unroller = Unroller(machine)
 
     def blocks(self, cols: int) -> Iterator[tuple[int, int]]:
         """The blocks of up to `dim` columns that `cols` columns fall into, with their widths."""

@@ -1,4 +1,4 @@
-"""Flush and the host's fence."""
+"""Flush, the event counters, and the host's fence."""
 
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,21 @@ class Flush(Instruction, mnemonic="flush", funct7=7):
     """Flushes the address translation buffer. Without effect on data."""
 
     skip: int = integer("rs1", 0, 0, default=0)
+
+    def execute(self, state: "State") -> None:
+        pass
+
+
+class Counter(Instruction, mnemonic="counter", funct7=126):
+    """Configures or reads a counter of events. Without effect on data; the model counts nothing."""
+
+    reset: int = integer("rs1", 0, 0, default=0)
+    reset_snapshot: int = integer("rs1", 1, 1, default=0)
+    take_snapshot: int = integer("rs1", 2, 2, default=0)
+    configure: int = integer("rs1", 3, 3, default=0)
+    index: int = integer("rs1", 6, 4, default=0)
+    event: int = integer("rs1", 17, 12, default=0)
+    external: int = integer("rs1", 31, 31, default=0)
 
     def execute(self, state: "State") -> None:
         pass

@@ -16,9 +16,24 @@ from .extensions import (
     LoadTable,
     MoveOutScratchpad,
 )
+from .loops import (
+    LoopConvConfig1,
+    LoopConvConfig2,
+    LoopConvConfig3,
+    LoopConvConfig4,
+    LoopConvConfig5,
+    LoopConvConfig6,
+    LoopConvWs,
+    LoopWs,
+    LoopWsAddressesAB,
+    LoopWsAddressesDC,
+    LoopWsBounds,
+    LoopWsStridesAB,
+    LoopWsStridesDC,
+)
 from .moves import MoveIn, MoveIn2, MoveIn3, MoveOut
 from .sparse import ComputeSparseKept, ComputeSparsePreloaded, PreloadSparse
-from .synchronize import Fence, Flush
+from .synchronize import Counter, Fence, Flush
 
 INSTRUCTIONS: tuple[type[Instruction], ...] = (
     ConfigExecute,
@@ -32,7 +47,21 @@ INSTRUCTIONS: tuple[type[Instruction], ...] = (
     ComputePreloaded,
     ComputeKept,
     Flush,
+    Counter,
     Fence,
+    LoopWs,
+    LoopWsBounds,
+    LoopWsAddressesAB,
+    LoopWsAddressesDC,
+    LoopWsStridesAB,
+    LoopWsStridesDC,
+    LoopConvWs,
+    LoopConvConfig1,
+    LoopConvConfig2,
+    LoopConvConfig3,
+    LoopConvConfig4,
+    LoopConvConfig5,
+    LoopConvConfig6,
     ConfigRequantize,
     ConfigPad,
     LoadScales,

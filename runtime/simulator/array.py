@@ -80,15 +80,18 @@ def _load_weights(m: Memory) -> int:
     m.weights[:, :] = np.int16(0)
     if source == _GARBAGE:
         return 0
+    transposed = m.config[EXECUTE].config_ex_transpose_b and not m.words[PRELOAD_SPARSE]
+    if transposed:
+        rows, cols = cols, rows
     fault = _check_scratchpad(m, source, 1, rows, cols)
     if fault:
         return READ_UNDEFINED_WEIGHTS if fault == READ_UNDEFINED_SCRATCHPAD else fault
     if m.words[PRELOAD_SPARSE]:
         return _unpack_weights(m, source, rows, cols)
-    if m.config[EXECUTE].config_ex_transpose_b:
-        for k in range(rows):
-            for c in range(cols):
-                m.weights[c, k] = np.int16(m.scratchpad[source + k, c])
+    if transposed:
+        for c in range(rows):
+            for k in range(cols):
+                m.weights[k, c] = np.int16(m.scratchpad[source + c, k])
     else:
         for k in range(rows):
             for c in range(cols):
@@ -157,13 +160,11 @@ def _accumulate_tile(
 
 
 @kernel
-def _gather_row(
-    m: Memory, first: int, step: int, i: int, rows: int, cols: int, transposed: bool
-) -> None:
-    """`Memory.row` = row i of A with zeros behind; of its transpose where A is to be transposed."""
+def _gather_row(m: Memory, first: int, step: int, i: int, cols: int, transposed: bool) -> None:
+    """`Memory.row` = row i of A with zeros behind."""
     m.row[:] = np.int8(0)
     if transposed:
-        for k in range(rows):
+        for k in range(cols):
             m.row[k] = m.scratchpad[first + k * step, i]
     else:
         for k in range(cols):
@@ -194,7 +195,10 @@ def _compute(
     dim = m.weights.shape[1]
     step, out_step = config.config_ex_a_stride, config.config_ex_c_stride
     transposed = config.config_ex_transpose_a and second_cols == 0
-    fault = _check_scratchpad(m, local, step, rows, cols)
+    if transposed:
+        fault = _check_scratchpad(m, local, step, cols, rows)
+    else:
+        fault = _check_scratchpad(m, local, step, rows, cols)
     if fault == 0 and second_cols:
         fault = _check_scratchpad(m, second, step, rows, second_cols)
     if fault:
@@ -212,7 +216,6 @@ def _compute(
         m.detail[0], m.detail[1], m.detail[2] = first, last, m.accumulator.shape[0]
         return ACCUMULATOR_BOUNDS
     mask = columns_mask(out_cols)
-    given = cols if transposed else rows
     whole = dim == 16 and cols == 16 and out_cols == 16 and not transposed
     for i in range(out_rows):
         place = first + i * out_step
@@ -224,7 +227,7 @@ def _compute(
             return UNORDERED_ROW
         m.accumulator_valid[place] |= mask
         m.loaded[place] = 0
-    if whole and given >= out_rows and (second_cols == 0 or second_cols == 16):
+    if whole and rows >= out_rows and (second_cols == 0 or second_cols == 16):
         if not accumulate:
             for i in range(out_rows):
                 m.accumulator[first + i * out_step, :] = np.int32(0)
@@ -240,8 +243,8 @@ def _compute(
     for i in range(out_rows):
         place = first + i * out_step
         m.sums[:] = np.int32(0)
-        if i < given:
-            _gather_row(m, local, step, i, rows, cols, transposed)
+        if i < rows:
+            _gather_row(m, local, step, i, cols, transposed)
             _multiply_row(m, m.row)
             _add_second_half(m, second, step * i, second_cols)
         for c in range(out_cols):

@@ -1,6 +1,6 @@
 """An estimate of a program's cycles: the event model with a target's numbers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 import numpy as np
@@ -70,6 +70,12 @@ class CycleModel:
     def __init__(self, target: "Target", *, gap: float | None = None, seed: int = 0) -> None:
         self._gap = target.host.cycles_per_command if gap is None else gap
         self._numbers = _numbers(target)
+        self._unroller = isa.Unroller(target.machine)
+        timing = target.machine.timing
+        self._starts = {
+            isa.LoopWs.funct7: timing.loop_ws_start,
+            isa.LoopConvWs.funct7: timing.loop_conv_start,
+        }
         self._line_bytes = target.machine.dma.l2_line_bytes
         self._clock = _new_clock(target, seed)
         self._end = 0
@@ -95,16 +101,62 @@ class CycleModel:
         code: npt.NDArray[np.int64] | None = None,
         trace: bool = False,
     ) -> Cycles:
-        """Times `commands`, legal ones.
+        """Times `commands`, legal ones; loops as the hardware unrolls them.
 
         `gaps` overrides the host's cycles before each command. `earliest` gives for each command a
         cycle before which it does not come. `code`, of shape (n, 3), places the host's program:
         for each command the address of its code, the code's bytes, and the address of its operands
         (-1 for neither); fetching them through the host's caches then takes time too. `trace` asks
-        for `Cycles.trace`.
+        for `Cycles.trace`, which tells the commands that loops are unrolled into.
+
+        Raises:
+            LoopError: For a loop that cannot run.
         """
-        program = decode_operands(commands)
-        return self.run_decoded(program, gaps, earliest=earliest, code=code, trace=trace)
+        unrolled = self._unroller.unroll(commands)
+        if unrolled.commands is commands:
+            program = decode_operands(commands)
+            return self.run_decoded(program, gaps, earliest=earliest, code=code, trace=trace)
+        first, wait = self._first_of_loops(commands, unrolled)
+        if earliest is not None:
+            earliest = np.where(earliest[unrolled.origin], earliest[unrolled.origin] + wait, 0)
+        if code is not None:
+            code = np.where(first[:, None], code[unrolled.origin], -1)
+        gaps = self.unrolled_gaps(commands, unrolled, gaps)
+        program = decode_operands(unrolled.commands)
+        cost = self.run_decoded(program, gaps, earliest=earliest, code=code, trace=trace)
+        return replace(cost, times=_folded(cost.times, unrolled.origin, len(commands)))
+
+    def unrolled_gaps(
+        self,
+        commands: isa.Commands,
+        unrolled: isa.Unrolled,
+        gaps: npt.NDArray[np.float64] | None = None,
+    ) -> npt.NDArray[np.float64]:
+        """The cycles before each unrolled command, from the host's before each of its own.
+
+        What the host takes for a loop's configuration comes before the loop; the unroller sends a
+        command a cycle.
+        """
+        if gaps is None:
+            gaps = _whole_gaps(len(commands), self._gap)
+        first, wait = self._first_of_loops(commands, unrolled)
+        until = np.concatenate([[0.0], np.cumsum(gaps)])
+        origins = unrolled.origin[first]
+        before = np.concatenate([[-1], np.maximum.accumulate(origins)[:-1]])[: origins.size]
+        spent = np.ones(len(unrolled.commands))
+        spent[first] = np.maximum(until[origins + 1] - until[before + 1], 1.0) + wait[first]
+        return spent
+
+    def _first_of_loops(
+        self, commands: isa.Commands, unrolled: isa.Unrolled
+    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+        """Which commands are the first of theirs, and what the unroller takes before it begins."""
+        first = np.zeros(len(unrolled.commands), np.bool_)
+        first[np.unique(unrolled.origin, return_index=True)[1]] = True
+        wait = np.zeros(len(unrolled.commands), np.int64)
+        for funct7, cycles in self._starts.items():
+            wait[commands["funct7"][unrolled.origin] == funct7] = cycles
+        return first, wait
 
     def run_decoded(
         self,
@@ -122,9 +174,7 @@ class CycleModel:
         start = self._end
         times = np.zeros((count, 4))
         if gaps is None:
-            # Whole cycles whose mean is the gap.
-            steps = np.arange(count + 1, dtype=np.float64) * self._gap
-            gaps = np.diff(np.floor(steps))
+            gaps = _whole_gaps(count, self._gap)
         if earliest is None:
             earliest = np.zeros(count, np.int64)
         if code is None:
@@ -150,10 +200,36 @@ class CycleModel:
         )
 
 
+def _whole_gaps(count: int, gap: float) -> npt.NDArray[np.float64]:
+    """Whole cycles whose mean is the gap."""
+    return np.diff(np.floor(np.arange(count + 1, dtype=np.float64) * gap))
+
+
+def _folded(
+    times: npt.NDArray[np.float64], origin: npt.NDArray[np.intp], count: int
+) -> npt.NDArray[np.float64]:
+    """Times of the host's commands: a loop's from its first command's to its last one's.
+
+    What configures a loop is done with, like the command before.
+    """
+    folded = np.full((count, 4), np.inf)
+    for column in range(3):
+        np.minimum.at(folded[:, column], origin, times[:, column])
+    folded[:, 3] = -np.inf
+    np.maximum.at(folded[:, 3], origin, times[:, 3])
+    absent = np.isinf(folded[:, 0])
+    last = np.maximum.accumulate(np.where(absent, -1, np.arange(count)))
+    accepted = np.where(last < 0, 0.0, folded[np.maximum(last, 0), 0])
+    folded[absent] = accepted[absent, None]
+    return folded
+
+
 def _numbers(target: "Target") -> Numbers:
     machine = target.machine
     timing, dma, queues, host = machine.timing, machine.dma, machine.queues, target.host
-    named: dict[str, Any] = timing.model_dump(exclude={"store_row"})
+    named: dict[str, Any] = timing.model_dump(
+        exclude={"store_row", "loop_ws_start", "loop_conv_start"}
+    )
     numbers = Numbers(
         dim=machine.dim,
         scratchpad_bank_rows=machine.scratchpad.rows,

@@ -204,7 +204,7 @@ def advance(
                 )
                 times[i, 0] = w[ACCEPTED]
                 group = class_of(codes, code)
-            if code == codes.flush:
+            if code == codes.flush or code == codes.counter:
                 times[i, 1:] = w[ACCEPTED]
                 pending = False
                 i += 1

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ..isa import Commands, decode, format_instruction, illegal_for
+from ..isa import (
+    Commands,
+    LoopError,
+    Unrolled,
+    Unroller,
+    decode,
+    disassemble,
+    format_instruction,
+    illegal_for,
+)
 from .faults import SimulatorFault, sentence
 from .in_force import in_force
 from .memory import MACS, new_memory
@@ -53,6 +62,7 @@ class Machine:
     ) -> None:
         self.target = target
         self._cycles: CycleModel | None = None
+        self._unroller = Unroller(target.machine)
         self._memory = new_memory(
             target.machine,
             dram_bytes,
@@ -93,7 +103,8 @@ class Machine:
             that goes wrong.
         """
         end = len(commands) if stop is None else min(stop, len(commands))
-        illegal = illegal_for(self.target, commands[start:end])
+        part = commands[start:end]
+        illegal = illegal_for(self.target, part)
         if illegal is not None:
             index = start + illegal.index
             node = nodes(index) if nodes else ""
@@ -103,34 +114,69 @@ class Machine:
 
         if timing and self._cycles is None:
             self._cycles = CycleModel(self.target)
+        unrolled, gaps = self._unrolled(part, start, nodes), None
+        if timing and self._cycles is not None and unrolled.commands is not part:
+            gaps = self._cycles.unrolled_gaps(part, unrolled)
         estimate = np.zeros(4, np.int64)
         before = int(self._memory.words[MACS])
-        for first in range(start, end, _CHUNK):
-            chunk = decode_operands(commands[first : min(first + _CHUNK, end)])
+        for first in range(0, len(unrolled.commands), _CHUNK):
+            some = slice(first, first + _CHUNK)
+            chunk = decode_operands(unrolled.commands[some])
             done, fault = interpret(chunk, self._memory)
             if fault:
                 detail = tuple(int(number) for number in self._memory.detail)
-                raise self._fault(commands, first + done, sentence(fault, detail), nodes)
+                at = start + int(unrolled.origin[first + done])
+                instruction = unrolled.commands[first + done : first + done + 1]
+                raise self._fault(commands, at, instruction, sentence(fault, detail), nodes)
             if timing and self._cycles is not None:
-                cost = self._cycles.run_decoded(chunk)
+                cost = self._cycles.run_decoded(chunk, None if gaps is None else gaps[some])
                 estimate += (cost.total, cost.load_busy, cost.array_busy, cost.store_busy)
         cycles, load, array, store = (int(number) for number in estimate)
         macs = int(self._memory.words[MACS]) - before
         return RunResult(end - start, macs, cycles, load, array, store)
 
+    def _unrolled(
+        self, commands: Commands, start: int, nodes: Callable[[int], str] | None
+    ) -> Unrolled:
+        """The commands that loops become, legal ones."""
+        try:
+            unrolled = self._unroller.unroll(commands)
+        except LoopError as error:
+            index = start + error.index
+            text = disassemble(commands[error.index : error.index + 1]).strip()
+            node = nodes(index) if nodes else ""
+            raise SimulatorFault(str(error), index=index, text=text, node=node) from None
+        if unrolled.commands is not commands:
+            illegal = illegal_for(self.target, unrolled.commands)
+            if illegal is not None:
+                at = int(unrolled.origin[illegal.index])
+                text = disassemble(commands[at : at + 1]).strip()
+                raise SimulatorFault(
+                    illegal.reason,
+                    index=start + at,
+                    text=f"{text}, at its {illegal.text}",
+                    node=nodes(start + at) if nodes else "",
+                )
+        return unrolled
+
     def _fault(
         self,
         commands: Commands,
         index: int,
+        command: Commands,
         message: str,
         nodes: Callable[[int], str] | None,
     ) -> SimulatorFault:
-        (instruction,) = decode(commands[index : index + 1])
+        """A fault of `command`, which is the one at `index`, or one that it was unrolled into."""
+        (instruction,) = decode(command)
         assert instruction is not None, "an illegal command does not run"
+        text = format_instruction(instruction)
+        if command != commands[index : index + 1]:
+            text = f"{disassemble(commands[index : index + 1]).strip()}, at its {text}"
         return SimulatorFault(
             message,
             index=index,
-            text=format_instruction(instruction),
+            text=text,
             node=nodes(index) if nodes else "",
             state=in_force(self._memory, instruction),
         )

@@ -96,7 +96,7 @@ def _walk(
 ) -> None:
     # Variables, not literals: numba compiles a callee anew for each literal argument.
     renews, needs, one = dim > 0, dim < 0, dim // dim
-    a_step, c_step = one, one
+    a_step, c_step, a_turned, b_turned = one, one, one - one, one - one
     for i in range(program.size):
         op = program[i]
         code = op.operation
@@ -104,6 +104,7 @@ def _walk(
             steps[op.config_ld_state] = op.config_ld_block_stride
         elif code == codes.config_ex:
             a_step, c_step = op.config_ex_a_stride, op.config_ex_c_stride
+            a_turned, b_turned = op.config_ex_transpose_a, op.config_ex_transpose_b
         elif code == codes.config_st:
             _image(codes, op, images[0])
         elif code == codes.config_pool:
@@ -118,13 +119,15 @@ def _walk(
                 _touch(i, local, op.mvin_rows, one, fresh, last, taken, left)
         elif code == codes.preload:
             if op.preload_local != _GARBAGE:
-                _touch(i, op.preload_local, op.preload_rows, one, needs, last, taken, left)
+                rows = op.preload_cols if b_turned else op.preload_rows
+                _touch(i, op.preload_local, rows, one, needs, last, taken, left)
             if op.preload_destination != _GARBAGE:
                 fresh = (op.preload_destination >> 30) & 1 == 0
                 rows = op.preload_destination_rows
                 _touch(i, op.preload_destination, rows, c_step, fresh, last, taken, left)
         elif code == codes.compute_new or code == codes.compute_kept:
-            _touch(i, op.compute_local, op.compute_rows, a_step, needs, last, taken, left)
+            rows = op.compute_cols if a_turned else op.compute_rows
+            _touch(i, op.compute_local, rows, a_step, needs, last, taken, left)
         elif code == codes.preload_sparse:
             if op.preload_sparse_local != _GARBAGE:
                 rows = op.preload_sparse_rows + op.preload_sparse_rows // 4

@@ -40,6 +40,7 @@ class Codes(NamedTuple):
     compute_new: int
     compute_kept: int
     flush: int
+    counter: int
     fence: int
     config_requant: int
     config_pad: int
@@ -54,7 +55,13 @@ class Codes(NamedTuple):
     compute_sparse_kept: int
 
 
-CODES = Codes(**{kind.mnemonic: number for number, kind in enumerate(INSTRUCTIONS)})
+CODES = Codes(
+    **{
+        kind.mnemonic: number
+        for number, kind in enumerate(INSTRUCTIONS)
+        if kind.mnemonic in Codes._fields  # loops are unrolled before
+    }
+)
 
 
 def prefix(instruction: type[Instruction]) -> str:
@@ -93,7 +100,7 @@ OPERANDS = _layout()
 
 
 def decode_operands(commands: Commands) -> Operands:
-    """The records of `commands`, every one of which some instruction encodes."""
+    """The records of `commands`: legal ones, loops unrolled."""
     records = np.zeros(len(commands), OPERANDS)
     numbers = operations(commands)
     records["operation"] = numbers

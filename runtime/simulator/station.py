@@ -184,6 +184,8 @@ def _describe_execute(codes: Codes, op: Record, k: Clock, n: Numbers, entry: int
     elif code == codes.preload:
         transpose = n.transpose if config.config_ex_transpose_b else 0
         rows, target_rows = op.preload_rows, op.preload_destination_rows
+        if config.config_ex_transpose_b:
+            rows = op.preload_cols
         target = op.preload_destination
         _describe_preload(k, n, entry, op.preload_local, rows, target, target_rows, transpose)
     elif code == codes.preload_sparse:
@@ -196,7 +198,7 @@ def _describe_execute(codes: Codes, op: Record, k: Clock, n: Numbers, entry: int
         e[KIND] = K_COMPUTE
         local, rows, read = op.compute_local, op.compute_rows, op.compute_rows
         if config.config_ex_transpose_a:
-            rows = op.compute_cols
+            read = op.compute_cols
         sparse = code == codes.compute_sparse_new or code == codes.compute_sparse_kept
         if sparse:
             local, rows = op.compute_sparse_local, op.compute_sparse_rows
