@@ -8,7 +8,7 @@ from mcc.ir import Module, Progress, UserError, known_names
 from mcc.passes import Pass
 from mcc.runtime import Target
 
-from .emitters import Emitter
+from .emitters import Emitter, Tuning
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,12 @@ class Backend:
     """What a target file gives as `backend`."""
     stages: Callable[[Target], tuple[Stage, ...]]
     """The stages after `lowered`, in order."""
-    emit: Callable[[Module, Target, Progress | None], Mapping[str, bytes]]
+    emit: Callable[[Module, Target, Progress | None, Tuning], Mapping[str, bytes]]
     """Artifact members from the module of the last stage."""
     quantize: str = "none"
     """The default of `--quantize`: `none` where floats run well, `int8` where only integers do."""
+    tunes: bool = False
+    """Whether it knows what to do with a `Tuning` that asks for measurements."""
     emitters: tuple[Emitter, ...] = ()
     """What `--emit` offers for this kind of machine, besides the stages and the common forms."""
 

@@ -2,11 +2,25 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
-from mcc.ir import Array, Module
+from mcc.ir import Array, Module, Progress
 from mcc.runtime import Target
 
 Feeds = Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Whether kernels are measured before they are chosen, and where results are kept."""
+
+    effort: Literal["0", "quick", "full"] = "0"
+    database: Path | None = None
+    """None: the user's own."""
+
+
+UNTUNED = Tuning()
 
 
 @dataclass(frozen=True)
@@ -27,6 +41,8 @@ class Emission:
     """Whether the files go into a folder, which only some emitters allow."""
     samples: Callable[[int], Sequence[Feeds]]
     """At most so many inputs: calibration samples, or made-up ones."""
+    tuning: Tuning
+    progress: Progress
 
 
 @dataclass(frozen=True)

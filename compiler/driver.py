@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mcc.backends import Emission, Emitter, Stage, backend_named, register_ops
+from mcc.backends import Emission, Emitter, Stage, Tuning, backend_named, register_ops
 from mcc.ir import (
     Module,
     Progress,
@@ -91,6 +91,12 @@ class Compilation:
         """What the source is called, where it has a file name."""
         self.after_pass: Hook | None = None
         """Called with every pass and the module that it left."""
+        self.tuning = Tuning(options.tune, options.tuning_database)
+        if options.tune != "0" and not self.backend.tunes:
+            raise UserError(
+                f"there is nothing to tune for {self.target.name}",
+                remedy="--tune is for CPUs; leave it out",
+            )
         register_ops()
         discover()
         for plugin in options.plugins:
@@ -144,7 +150,7 @@ class Compilation:
             manifest = self.manifest(module) if name == "lowered" else manifest
             last = module
         assert last is not None, "a walk has at least its first stage"
-        members |= self.backend.emit(last, self.target, self.progress)
+        members |= self.backend.emit(last, self.target, self.progress, self.tuning)
         # A start behind `lowered` gives an artifact that runs, with nothing to verify against.
         return Artifact(manifest or self.manifest(last), members)
 
@@ -173,7 +179,17 @@ class Compilation:
                     example_feeds, manifest or self.manifest(module), self.options.calibrate
                 )
                 title = self.model or module.name
-                made = Emission(module, reference, self.target, title, stem, in_folder, samples)
+                made = Emission(
+                    module=module,
+                    reference=reference,
+                    target=self.target,
+                    name=title,
+                    stem=stem,
+                    in_folder=in_folder,
+                    samples=samples,
+                    tuning=self.tuning,
+                    progress=self.progress,
+                )
                 return emitter.emit(made)
         raise UserError(
             f"--emit {emitter.name} needs stage {wanted!r}, which lies before --from "

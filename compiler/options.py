@@ -45,6 +45,10 @@ class Options:
     """Python files that define passes."""
     io: Literal["float", "int8"] = "float"
     """Whether inputs and outputs are float, or stay integers."""
+    tune: Literal["0", "quick", "full"] = "0"
+    """Whether kernels for a CPU are measured before they are chosen."""
+    tuning_database: Path | None = None
+    """Where measurements are kept. None: the user's own (docs/cpu.md)."""
     start: str | None = None
     """The stage that the source, a `.mir` file, is at."""
 

@@ -1,5 +1,6 @@
 """What runs artifacts: their format, sessions, the instruction set and its simulator."""
 
+from .aligned import aligned_zeros
 from .artifact import Artifact, Manifest, Port, from_bytes, load, module_members
 from .frame import Frame
 from .outcome import LayerStats, Observer, RunOutcome, RunStats
@@ -28,6 +29,7 @@ __all__ = [
     "Session",
     "Target",
     "TensorRecord",
+    "aligned_zeros",
     "from_bytes",
     "load",
     "load_target",

@@ -15,11 +15,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mcc.ir import Array, DType, UserError
 
+from .aligned import aligned_zeros
 from .artifact import Artifact
 from .outcome import Observer, RunOutcome, RunStats, onnx_axes
 from .processor import Processor, check_processor, permit_tiles
 
-_ALIGNMENT = 64
 _BUSY = ctypes.c_int32(0)
 """How many processors all libraries of the process keep busy; their code counts in it."""
 
@@ -191,7 +191,7 @@ class Library:
     def array(self, number: int) -> Array:
         """Zeros in the size of a slot."""
         slot = self.table.slots[number]
-        return _aligned(slot.size, np.dtype(slot.dtype))
+        return aligned_zeros(slot.size, slot.dtype)
 
     def bind(self, call: Call, arrays: Mapping[int, Array]) -> Callable[[], bool]:
         """A kernel's call on arrays by number of slot (constants are the library's own).
@@ -253,7 +253,7 @@ class _Place:
     def __init__(self, entry: Entry) -> None:
         self.entry = entry
         dtype = np.dtype(DType(entry.dtype).numpy)
-        self.flat = _aligned(max(1, math.prod(entry.shape)), dtype)
+        self.flat = aligned_zeros(max(1, math.prod(entry.shape)), dtype)
         self.array = _shaped(self.flat, entry)
 
     @property
@@ -267,7 +267,7 @@ class _Frame:
     def __init__(self, table: Table) -> None:
         self.inputs = [_Place(entry) for entry in table.inputs]
         self.outputs = [_Place(entry) for entry in table.outputs]
-        self._workspace = _aligned(max(1, table.workspace), np.dtype(np.uint8))
+        self._workspace = aligned_zeros(max(1, table.workspace), np.uint8)
         self.arguments = (
             _pointers(self.inputs),
             _pointers(self.outputs),
@@ -288,14 +288,6 @@ class _Frame:
                     f"the library takes {held.dtype}{list(held.shape)}"
                 )
             held[...] = array
-
-
-def _aligned(size: int, dtype: np.dtype[Any]) -> Array:
-    """Zeros whose pages are there already, from a multiple of 64 bytes on."""
-    memory = np.empty(size * dtype.itemsize + _ALIGNMENT, np.uint8)
-    memory.fill(0)
-    start = -memory.ctypes.data % _ALIGNMENT
-    return memory[start : start + size * dtype.itemsize].view(dtype)
 
 
 def _shaped(flat: Array, entry: Entry) -> Array:

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 
+from mcc.backends import UNTUNED, Backend, Emission, Emitter, Stage, Tuning
 from mcc.ir import Module, Progress
 from mcc.passes import ChannelsLast, Dce
 from mcc.runtime import Target
 
-from ..base import Backend, Stage
-from ..emitters import Emission, Emitter
 from .compile import compile_library, library_files, library_members
 from .narrow import WidenLast
 from .registry import elementwise, lower
@@ -31,9 +30,14 @@ def stages(target: Target) -> tuple[Stage, ...]:
     return (Stage("layout", (ChannelsLast(), WidenLast(), Dce())),)
 
 
-def emit(module: Module, target: Target, progress: Progress | None = None) -> Mapping[str, bytes]:
+def emit(
+    module: Module,
+    target: Target,
+    progress: Progress | None = None,
+    tuning: Tuning = UNTUNED,
+) -> Mapping[str, bytes]:
     """The artifact members `library.so` and `library.json`."""
-    return library_members(module, target, progress)
+    return library_members(module, target, progress, tuning)
 
 
 def _library(emission: Emission) -> Mapping[str, bytes]:
@@ -43,10 +47,12 @@ def _library(emission: Emission) -> Mapping[str, bytes]:
         stem=emission.stem,
         title=emission.name,
         archive=not emission.in_folder,
+        progress=emission.progress,
+        tuning=emission.tuning,
     )
 
 
 LIBRARY = Emitter("lib", "", _library, ".a", folder=True)
 """Kernels and weights for other programs: an archive, or its parts in a folder."""
 
-BACKEND = Backend(name="cpu", stages=stages, emit=emit, emitters=(LIBRARY,))
+BACKEND = Backend(name="cpu", stages=stages, emit=emit, tunes=True, emitters=(LIBRARY,))

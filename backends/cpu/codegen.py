@@ -39,7 +39,7 @@ def write_kernels(
     named: dict[str, int] = {}
     kernels: list[Kernel] = []
     for number, call in enumerate(plan.calls):
-        function = _written(call, replaced.get(number))
+        function = write_kernel(call, replaced.get(number))
         alike = known.setdefault(ffi.structural_hash(function.node), [])
         found = [k for k in alike if ffi.structural_equal(k.function.node, function.node)]
         if not found:
@@ -52,7 +52,8 @@ def write_kernels(
     return kernels
 
 
-def _written(call: Call, replaced: int | None) -> Function:
+def write_kernel(call: Call, replaced: int | None = None) -> Function:
+    """The kernel of one call, where `replaced` names an input that lies in the output's memory."""
     out = Buffer("out", call.output.dtype, call.output.size)
     inputs = [Buffer(f"a{i}", slot.dtype, slot.size) for i, slot in enumerate(call.inputs)]
     parameters = [buffer for i, buffer in enumerate(inputs) if i != replaced]

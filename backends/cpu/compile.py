@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mcc.backends import c_identifiers
+from mcc.backends import UNTUNED, Tuning, c_identifiers
 from mcc.ir import Constant, Module, Progress, Tensor, UserError, Value
 from mcc.runtime import Target
 
@@ -22,7 +22,10 @@ _NAME = "model"
 
 
 def library_members(
-    module: Module, target: Target, progress: Progress | None = None
+    module: Module,
+    target: Target,
+    progress: Progress | None = None,
+    tuning: Tuning = UNTUNED,
 ) -> Mapping[str, bytes]:
     """`library.so`, `library.json` and `report.json`.
 
@@ -31,7 +34,7 @@ def library_members(
     """
     from .link import toolchain
 
-    source = lower_module(module, target, _NAME, module.name, progress)
+    source = lower_module(module, target, _NAME, module.name, progress, tuning)
     from .source import pool_source
 
     chain = toolchain(source.machine)
@@ -48,7 +51,14 @@ def library_members(
 
 
 def library_files(
-    module: Module, target: Target, *, stem: str, title: str, archive: bool
+    module: Module,
+    target: Target,
+    *,
+    stem: str,
+    title: str,
+    archive: bool,
+    progress: Progress | None = None,
+    tuning: Tuning = UNTUNED,
 ) -> Mapping[str, bytes]:
     """The model for a C program, by suffix: `.a` and `.h`, or (no `archive`) `.o`, `.h` and `.c`.
 
@@ -57,7 +67,7 @@ def library_files(
     from .link import toolchain
 
     name = c_identifiers([stem.removeprefix("lib") or stem], set())[0]
-    source = lower_module(module, target, name, title)
+    source = lower_module(module, target, name, title, progress, tuning)
     chain = toolchain(source.machine)
     header = {".h": source.header().encode()}
     with tempfile.TemporaryDirectory(prefix="mcc-cpu-") as folder_name:
@@ -70,7 +80,12 @@ def library_files(
 
 
 def lower_module(
-    module: Module, target: Target, name: str, title: str, progress: Progress | None = None
+    module: Module,
+    target: Target,
+    name: str,
+    title: str,
+    progress: Progress | None = None,
+    tuning: Tuning = UNTUNED,
 ) -> "Source":
     """The kernels of a module, and what calls them; raises as `library_members` does."""
     _require_tvm()
@@ -80,11 +95,17 @@ def lower_module(
     from .plan import plan_module, refuse_unsupported
     from .program import arrange
     from .source import Source
+    from .tuning import read_databases, tune, user_database
 
     del rules  # imported for what they register
     machine = machine_of(target)
     refuse_unsupported(module, machine)
-    plan = plan_module(module, machine)
+    database = read_databases(tuning.database)
+    if tuning.effort != "0":
+        path = tuning.database or user_database()
+        tune(module, target, tuning.effort, database, path, progress)
+        database = read_databases(path)
+    plan = plan_module(module, machine, database.blockings(machine.instruction_set))
     program = arrange(plan, [plan.slots[value] for value in module.outputs])
     kernels = write_kernels(plan, program.replaced, name, progress)
     return Source(program, kernels, module, machine, name, title)

@@ -72,6 +72,12 @@ class Machine:
     flags: tuple[str, ...]
     """What /proc/cpuinfo must show where the code is to run, beside what kernels add (AMX)."""
 
+    @property
+    def instruction_set(self) -> str:
+        """What kernels are tuned for: machines that agree in it share a database."""
+        products = "-vnni" if self.vnni_lanes else ""
+        return f"{self.triple.split('-')[0]}-{8 * self.vector_bytes}{products}"
+
     def lanes(self, dtype: str) -> int:
         """Elements of one vector register."""
         digits = "".join(letter for letter in dtype if letter.isdigit())

@@ -1,6 +1,6 @@
 """A module as a sequence of kernel calls on flat arrays; what Relax and LLVM get to see."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -18,10 +18,12 @@ from mcc.ir import (
     Yield,
     known_names,
 )
-from mcc.ops import Cast, Concat, Expand, Pad, Reshape, Slice, Transpose
+from mcc.ops import Cast, Concat, Conv, Expand, Matmul, Pad, Reshape, Slice, Transpose
 
+from .blocking import Blocking
 from .fuse import absorbed_values
 from .machine import Machine
+from .problem import Problem
 from .registry import ELEMENTWISE, LOWERINGS, Strides, contiguous
 from .storage import STORABLE, Slot, stored
 from .tail import Anchor, Apply, Leaf, Node, Operand, Tail
@@ -78,13 +80,18 @@ class Plan:
     """Flags of /proc/cpuinfo for the instructions that kernels ask for by name."""
     origins: list[Origin] = field(default_factory=list[Origin])
     """For each call what it is part of."""
+    problems: dict[Problem, Sequence[Blocking]] = field(
+        default_factory=dict[Problem, "Sequence[Blocking]"]
+    )
+    """Kernels whose block was chosen, and the candidates; the first is chosen without tuning."""
 
 
 class Planner:
     """What lowering rules work with: slots of values, constants, kernel calls."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, tuned: Mapping[str, Blocking]) -> None:
         self.machine = machine
+        self._tuned = tuned
         self.plan = Plan()
         self.halos: dict[Value, Halo] = {}
         """Values whose kernel should write a border, for the sake of what reads them."""
@@ -95,6 +102,13 @@ class Planner:
     def require(self, *flags: str) -> None:
         """Note that a kernel needs what these flags of /proc/cpuinfo stand for."""
         self.plan.flags.update(flags)
+
+    def choose(self, op: Conv | Matmul, candidates: Sequence[Blocking]) -> Blocking:
+        """What tuning found for an op, if it is among the candidates; else the first of them."""
+        problem = Problem.of(op)
+        self.plan.problems[problem] = candidates
+        found = self._tuned.get(problem.key)
+        return found if found is not None and found in candidates else candidates[0]
 
     def slot(self, value: Value) -> Slot:
         """Where a value that is computed already lies."""
@@ -162,9 +176,14 @@ class Planner:
         self.define(tail.value, slot)
 
 
-def plan_module(module: Module, machine: Machine) -> Plan:
-    """Lower every op; the module has been through `refuse_unsupported`."""
-    planner = Planner(machine)
+def plan_module(
+    module: Module, machine: Machine, tuned: Mapping[str, Blocking] | None = None
+) -> Plan:
+    """Lower every op; the module has been through `refuse_unsupported`.
+
+    `tuned` gives blocks that were measured, by the key of the problem.
+    """
+    planner = Planner(machine, tuned or {})
     for value in module.inputs:
         slot = Slot(stored(value.tensor.dtype), max(1, value.tensor.size))
         planner.plan.inputs.append(slot)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from mcc.backends import Backend, Stage
+from mcc.backends import UNTUNED, Backend, Stage, Tuning
 from mcc.ir import Module, Progress
 from mcc.passes import ChannelsLast, Dce
 from mcc.runtime import Target, module_members
@@ -29,8 +29,14 @@ def stages(target: Target) -> tuple[Stage, ...]:
     )
 
 
-def emit(module: Module, target: Target, progress: Progress | None = None) -> Mapping[str, bytes]:
+def emit(
+    module: Module,
+    target: Target,
+    progress: Progress | None = None,
+    tuning: Tuning = UNTUNED,
+) -> Mapping[str, bytes]:
     """The artifact's members from the last stage's module: what runs, its data, and a report."""
+    del tuning  # the cycle model chooses
     linked = link(module, target, progress)
     return {
         **module_members("program", linked.module),

@@ -83,6 +83,18 @@ def parse_shapes(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     show_default=True,
     help="Inputs and outputs of the artifact.",
 )
+@click.option(
+    "--tune",
+    type=click.Choice(["0", "quick", "full"]),
+    default="0",
+    show_default=True,
+    help="Measure kernels for this CPU before choosing them.",
+)
+@click.option(
+    "--tuning-database",
+    type=click.Path(path_type=Path),
+    help="Where measurements are kept; default: the user's own.",
+)
 @click.option("--emit", "stage", help="Stop at a stage and write its text; `help` lists them.")
 @click.option("--from", "start", help="The stage that MODEL, a .mir file, is at.")
 @click.option("--timing", is_flag=True, help="Show the time of every pass.")
@@ -106,6 +118,8 @@ def command(
     passes: str | None,
     plugins: tuple[str, ...],
     io: str,
+    tune: str,
+    tuning_database: Path | None,
     stage: str | None,
     start: str | None,
     timing: bool,
@@ -142,6 +156,8 @@ def command(
             "passes": passes,
             "plugins": plugins,
             "io": io,
+            "tune": tune,
+            "tuning_database": tuning_database,
             "start": start,
         }
     )

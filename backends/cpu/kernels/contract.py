@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..blocking import Blocking
 from ..machine import Machine
 from ..registry import contiguous
 from ..tail import Anchor, Node, Point, compute
@@ -37,20 +38,6 @@ _CACHED_WEIGHTS = 160 * 1024
 """Bytes of a block's weights that stay in the second-level cache, beside the next block's and x."""
 _LINE = 64
 """Bytes of a cache line."""
-
-
-@dataclass(frozen=True)
-class Blocking:
-    """The part of the result computed in registers.
-
-    `rows` rows of `tile` positions by `vectors` vectors; several rows only where a tile is a row.
-    """
-
-    tile: int
-    vectors: int
-    rows: int = 1
-    passes: int = 1
-    """Parts of the reduction; between them sums wait in the result. Of its outermost loop."""
 
 
 def choose_blocking(
@@ -80,6 +67,31 @@ def _cheapest(
 ) -> tuple[Blocking, float]:
     """The best blocking, and its half cycles for one step of the reduction of a row."""
     best, least = Blocking(1, 1), math.inf
+    for blocking, cost in _costs(tile, vec, product, machine, rows):
+        if cost < least:
+            best, least = blocking, cost
+    return best, least / rows
+
+
+def candidate_blockings(
+    tile: int, vec: int, product: Product, machine: Machine, rows: int = 1
+) -> list[Blocking]:
+    """All blockings that fit the registers, the cheapest first.
+
+    Behind it the cheapest of every other width, then the others as they cost.
+    """
+    costs = dict(_costs(tile, vec, product, machine, rows))
+    ranked = sorted(costs, key=costs.__getitem__)
+    widest: dict[int, Blocking] = {}
+    for blocking in ranked:
+        widest.setdefault(blocking.vectors, blocking)
+    return list(dict.fromkeys([*widest.values(), *ranked])) or [Blocking(1, 1)]
+
+
+def _costs(
+    tile: int, vec: int, product: Product, machine: Machine, rows: int
+) -> Iterator[tuple[Blocking, float]]:
+    """Each blocking that fits the registers, and its half cycles for one step of all rows."""
     most_vectors = min(8, len(product.vectors(vec)))
     for vectors in range(1, most_vectors + 1):
         # Beside the block: a vector of weights for each column, and two for x and what is computed.
@@ -95,9 +107,7 @@ def _cheapest(
                 for columns, blocks in _columns(vec, vectors, product)
                 for count in (rows_ * tiles * blocks,)
             )
-            if cost < least:
-                best, least = Blocking(size, vectors, together), cost
-    return best, least / rows
+            yield Blocking(size, vectors, together), cost
 
 
 def choose_passes(reduce: Sequence[Loop], block_bytes: int) -> int:

@@ -8,15 +8,15 @@ import numpy as np
 from mcc.ir import Array, Value, constant_of
 from mcc.ops import Conv, Matmul
 
+from ..blocking import Blocking
 from ..plan import Planner
 from ..registry import Strides, contiguous, lower
 from ..storage import Slot, stored
 from ..tail import Node, Tail, apply
 from ..tir import Expr, Writer
 from .contract import (
-    Blocking,
     Contraction,
-    choose_blocking,
+    candidate_blockings,
     choose_passes,
     merged_positions,
     rows_together,
@@ -76,7 +76,9 @@ def conv(op: Conv, planner: Planner, tail: Tail) -> None:
         _add_correction(planner, tail, correction(product, rows), along)
     # The weights' stride is known once they are packed; it only matters that it is not 0.
     lead, tile = view.positions(op.groups, per_group, outputs, tail.operands)
-    blocking = choose_blocking(tile.extent, outputs, product, machine, rows_together(lead))
+    together = rows_together(lead)
+    candidates = candidate_blockings(tile.extent, outputs, product, machine, together)
+    blocking = planner.choose(op, candidates)
     width = blocking.vectors * product.lanes
     count = math.prod(kernel)
     if weights is not None:
@@ -174,7 +176,8 @@ def _depthwise(op: Conv, planner: Planner, tail: Tail, view: Windows, product: P
         w = strided_copy(planner, planner.slot(op.w), (count, channels), (1, count), name="pack")
     *rows, tile = view.spatial_loops(tail.operands)
     lead, tile = merged_positions([view.batch_loop(tail.operands), *rows], tile)
-    blocking = choose_blocking(tile.extent, channels, product, planner.machine)
+    candidates = candidate_blockings(tile.extent, channels, product, planner.machine)
+    blocking = planner.choose(op, candidates)
     w_strides = tuple(stride * channels for stride in contiguous(kernel))
     contraction = Contraction(
         lead=tuple(lead),
@@ -221,7 +224,7 @@ def matmul(op: Matmul, planner: Planner, tail: Tail) -> None:
         _matmul_correction(planner, tail, product, matrices, view)
 
     _, tile = view.positions(tail.operands, 1)
-    blocking = choose_blocking(tile.extent, columns, product, machine)
+    blocking = planner.choose(op, candidate_blockings(tile.extent, columns, product, machine))
     width = blocking.vectors * product.lanes
     if weights is not None:
         blocks = -(-columns // width)
