@@ -7,6 +7,7 @@ from mcc.runtime import Target
 from mcc.runtime.soc import Elf
 
 from ..linking import link
+from .on_chip import MACRO
 from .selftest import self_test
 from .source import Source, resource
 from .toolchain import build_assembly, build_elf
@@ -48,7 +49,7 @@ def elf(source: Source, reference: Module, feeds: Sequence[Mapping[str, Array]])
     files: dict[str, str | bytes] = {
         "start.S": resource("board/start.S"),
         "model.h": source.header(),
-        "model.c": source.source(weights=False),
+        "model.c": f"#define {MACRO}\n" + source.source(weights=False),
         "weights.bin": source.weights,
         "weights.S": _INCLUDED,
         "link.ld": script,

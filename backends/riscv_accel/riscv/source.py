@@ -1,7 +1,7 @@
 """A linked program as one C header and one C source file: `model_run`, freestanding."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.resources import files
 
@@ -13,6 +13,7 @@ from mcc.runtime import Launch, LayerRecord, Target
 from ..linking import Linked
 from .calls import EXACT, HostCode
 from .literals import array_literal, bytes_literal
+from .on_chip import MACRO, preamble, shown
 from .rolled import Roller, flat_lines
 from .values import Places, place_values
 
@@ -37,8 +38,10 @@ class Step:
     layer: LayerRecord | None
     lines: tuple[str, ...]
     data: str
-    """Where its result lies."""
+    """Where its result lies; nowhere in memory if it stays on the chip."""
     nbytes: int
+    shown: tuple[str, ...] = ()
+    """Statements that bring out a result which stays on the chip."""
 
 
 class Source:
@@ -172,6 +175,7 @@ typedef void (*model_observer)(uint32_t step, const char *name, const void *data
             *(resource(f"kernels/{name}.c") for name in KERNELS if name in self.used_files),
             resource(f"board/{self.target.machine.attachment}.h"),
             self._memory(weights),
+            *self._on_chip(),
             *self.host.data,
             self._run(),
         ]
@@ -180,6 +184,12 @@ typedef void (*model_observer)(uint32_t step, const char *name, const void *data
     @property
     def used_files(self) -> set[str]:
         return self.host.files | {"movement"}
+
+    def _on_chip(self) -> list[str]:
+        sizes = [step.nbytes for step in self.steps if step.shown]
+        if not sizes:
+            return []
+        return [preamble(resource("board/on_chip.h"), max(sizes), self.target.machine.dim)]
 
     def _memory(self, weights: bool) -> str:
         length = max(8, len(self.weights))
@@ -265,9 +275,13 @@ typedef void (*model_observer)(uint32_t step, const char *name, const void *data
                     None,
                     layer,
                     (*before, *roller.lines(section.ops)),
-                    # What stays on the chip cannot be looked at.
-                    "0" if record.frame else f"ARENA_BYTES({record.offset - end})",
-                    0 if record.frame else math.prod(section.ready.shape),
+                    "" if record.frame else f"ARENA_BYTES({record.offset - end})",
+                    math.prod(section.ready.shape),
+                    tuple(
+                        shown(program, layer, self.target, end, record.shape[-1])
+                        if record.frame
+                        else ()
+                    ),
                 )
             )
             before, position = [], layer.stop
@@ -277,9 +291,7 @@ typedef void (*model_observer)(uint32_t step, const char *name, const void *data
             if self.places[value] != place:
                 after += self._move(value, self.places[value], place)
         last = steps.pop()
-        steps.append(
-            Step(last.name, None, last.layer, (*last.lines, *after), last.data, last.nbytes)
-        )
+        steps.append(replace(last, lines=(*last.lines, *after)))
         return steps
 
     def _move(self, value: Value, to: str, source: str = "") -> list[str]:
@@ -295,9 +307,23 @@ typedef void (*model_observer)(uint32_t step, const char *name, const void *data
         parameters = ", ".join(names)
         for number, step in enumerate(self.steps):
             lines.append(f"  step{number}({parameters});")
-            note = f"{number}, {string_literal(step.name)}, {step.data}, {step.nbytes}"
+            named = f"{number}, {string_literal(step.name)}"
             fence = "ACCEL_FENCE(); " if step.layer is not None else ""
-            lines.append(f"  if (observer) {{ {fence}observer({note}); }}")
+            call = f"observer({named}, {step.data or 0}, {step.nbytes if step.data else 0});"
+            if step.shown:
+                lines += [
+                    f"#ifdef {MACRO}",
+                    "  if (observer) {",
+                    f"    {fence.strip()}",
+                    *(f"    {line}" for line in step.shown),
+                    f"    observer({named}, model_shown, {step.nbytes});",
+                    "  }",
+                    "#else",
+                    f"  if (observer) {{ {fence}{call} }}",
+                    "#endif",
+                ]
+            else:
+                lines.append(f"  if (observer) {{ {fence}{call} }}")
         for value, parameter in self.places.leaving.items():
             lines += [f"  {line}" for line in self._move(value, parameter)]
         lines.append("}")
