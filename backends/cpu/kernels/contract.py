@@ -15,11 +15,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mcc.ir import Array
+
 from ..blocking import Blocking
 from ..machine import Machine
 from ..registry import contiguous
 from ..tail import Anchor, Node, Point, compute
-from ..tir import Buffer, Expr, Index, Writer, constant, index_sum
+from ..tir import Buffer, Expr, Index, Writer, constant, index_sum, select
 from .loops import PARALLEL_WORK, Loop, collapse, fused_loops, nested_loops, widths
 from .products import Product
 from .shape import Border
@@ -36,6 +38,9 @@ _PREFETCHED_WEIGHTS = 128 * 1024
 """Bytes of weights from which on they will not lie in the second-level cache yet."""
 _CACHED_WEIGHTS = 160 * 1024
 """Bytes of a block's weights that stay in the second-level cache, beside the next block's and x."""
+_COLD_WEIGHTS = 512 * 1024
+_COLD_VECTOR = 16
+"""Half cycles that a vector from memory takes, fetched ahead."""
 _LINE = 64
 """Bytes of a cache line."""
 
@@ -74,13 +79,20 @@ def _cheapest(
 
 
 def candidate_blockings(
-    tile: int, vec: int, product: Product, machine: Machine, rows: int = 1
+    tile: int,
+    vec: int,
+    product: Product,
+    machine: Machine,
+    rows: int = 1,
+    *,
+    cold: bool = False,
 ) -> list[Blocking]:
     """All blockings that fit the registers, the cheapest first.
 
-    Behind it the cheapest of every other width, then the others as they cost.
+    Behind it the cheapest of every other width, then the others as they cost. `cold`: the weights
+    come from memory each time that all of them are read.
     """
-    costs = dict(_costs(tile, vec, product, machine, rows))
+    costs = dict(_costs(tile, vec, product, machine, rows, cold=cold))
     ranked = sorted(costs, key=costs.__getitem__)
     widest: dict[int, Blocking] = {}
     for blocking in ranked:
@@ -89,7 +101,7 @@ def candidate_blockings(
 
 
 def _costs(
-    tile: int, vec: int, product: Product, machine: Machine, rows: int
+    tile: int, vec: int, product: Product, machine: Machine, rows: int, *, cold: bool = False
 ) -> Iterator[tuple[Blocking, float]]:
     """Each blocking that fits the registers, and its half cycles for one step of all rows."""
     most_vectors = min(8, len(product.vectors(vec)))
@@ -107,6 +119,10 @@ def _costs(
                 for columns, blocks in _columns(vec, vectors, product)
                 for count in (rows_ * tiles * blocks,)
             )
+            if cold:
+                # Blocks of another shape go through all weights once more.
+                shapes = len(_parts(rows, together)) * len(_parts(tile, size))
+                cost += (shapes - 1) * _COLD_VECTOR * len(product.vectors(vec))
             yield Blocking(size, vectors, together), cost
 
 
@@ -174,7 +190,7 @@ class Contraction:
     def _parts_of_reduction(self) -> "Iterator[_Part]":
         passes = self.blocking.passes
         if passes == 1:
-            yield _Part(self.reduce, (0, 0, 0), first=True, last=True)
+            yield _Part(self.reduce, (0, 0, 0), 0, first=True, last=True)
             return
         outer, *rest = self.reduce
         whole = min(passes, outer.extent)
@@ -186,15 +202,16 @@ class Contraction:
             each = passes // whole
             loops.append(first.scaled(first.extent // each, each))
             left = [Loop(first.extent // each, first.strides), *rest]
-        for number, indices in enumerate(
-            itertools.product(*(range(loop.extent) for loop in loops))
-        ):
-            starts = [
+        starts = [
+            tuple(
                 sum(i * loop.strides[array] for i, loop in zip(indices, loops, strict=True))
                 for array in (Y, X, W)
-            ]
-            last = number == passes - 1
-            yield _Part(tuple(left), tuple(starts), first=number == 0, last=last)
+            )
+            for indices in itertools.product(*(range(loop.extent) for loop in loops))
+        ]
+        for number, (start, after) in enumerate(zip(starts, [*starts[1:], None], strict=True)):
+            step = 0 if after is None else after[W] - start[W]
+            yield _Part(tuple(left), start, step, first=number == 0, last=after is None)
 
     def _regions(self) -> Iterator["_Region"]:
         """All blocks of one shape after the other."""
@@ -257,14 +274,18 @@ class Contraction:
             for i in range(high)
             for j in range(across)
         ]
-        ahead = self._ahead(inputs, part.reduce, [loop.extent for loop in without_w], blocks)
-        # One more array: where the weights lie that this block fetches for the next.
+        ahead = self._ahead(inputs, part, [loop.extent for loop in without_w], blocks)
+        # Two more arrays: what this block fetches for the next, and the number of the block.
         counted = [loop.with_array(0) for loop in order]
         if ahead is not None:
             counts = contiguous(tuple(loop.extent for loop in without_w))
             tail = zip(without_w, counts, strict=True)
             counted[len(with_w) + 1 :] = [loop.with_array(n * ahead.slice) for loop, n in tail]
-        with fused_loops(writer, counted, [*starts, 0], parallel=parallel) as (*places, slice_):
+        numbered = [
+            loop.with_array(int(now is block)) for loop, now in zip(counted, order, strict=True)
+        ]
+        with fused_loops(writer, numbered, [*starts, 0, 0], parallel=parallel) as at:
+            *places, slice_, number = at
             sums = [
                 [writer.scratch(self.product.dtype, lanes) for lanes, _ in region.columns]
                 for _ in offsets
@@ -273,6 +294,8 @@ class Contraction:
                 self._clear(writer, sums)
             else:
                 self._resume(writer, out, places, offsets, sums)
+            if ahead is not None:
+                slice_ = index_sum((slice_, 1), (ahead.distance(number), 1))
             steps = self._steps(writer, inputs, (places[X], places[W]), part.reduce, ahead, slice_)
             self._accumulate(writer, inputs, steps, offsets, region, sums)
             root = self.root if part.last else Anchor()
@@ -283,7 +306,7 @@ class Contraction:
     def _ahead(
         self,
         inputs: tuple[Buffer, ...],
-        reduce: Sequence[Loop],
+        part: "_Part",
         positions: Sequence[int],
         blocks: int,
     ) -> "_Ahead | None":
@@ -296,12 +319,13 @@ class Contraction:
         line = _LINE // np.dtype(inputs[1].dtype).itemsize
         lines = -(-self.block_stride // line) / self.blocking.passes
         needed = lines / math.prod(positions)
-        *outer, inner = (loop.extent for loop in reduce)
+        *outer, inner = (loop.extent for loop in part.reduce)
         steps = math.prod(outer) * inner
         if needed > steps:
             return None
         divisors = [n for n in range(1, inner + 1) if inner % n == 0 and steps // n >= needed]
-        return _Ahead(self.block_stride, divisors[-1], line, steps // divisors[-1] * line)
+        every = divisors[-1]
+        return _Ahead(blocks, self.block_stride, part.step, every, line, steps // every * line)
 
     def _weight_bytes(self, inputs: tuple[Buffer, ...]) -> int:
         if not self.product.has_weights:
@@ -384,7 +408,7 @@ class Contraction:
             loop.with_array(number * ahead.line)
             for loop, number in zip(loops, numbers, strict=True)
         ]
-        next_ = index_sum((w, 1), (slice_, 1), (ahead.distance, 1))
+        next_ = index_sum((w, 1), (slice_, 1))
         with nested_loops(writer, fetching, (0, x, w, next_)) as (_, x_at, w_at, line_at):
             writer.prefetch(inputs[1], line_at)
             few = Loop(ahead.every, inner.strides)
@@ -424,6 +448,8 @@ class _Part:
 
     reduce: tuple[Loop, ...]
     starts: tuple[int, ...]
+    step: int
+    """To the next part, in w."""
     first: bool
     last: bool
 
@@ -432,13 +458,26 @@ class _Part:
 class _Ahead:
     """How weights are fetched before they are needed; numbers of elements."""
 
-    distance: int
-    """From weights in use to those of the next block."""
+    blocks: int
+    block: int
+    """From one block to the next."""
+    part: int
+    """From the part of the reduction in hand to the next; 0 for the last."""
     every: int
     """Steps of the reduction for each line."""
     line: int
     slice: int
     """What one tile of positions fetches."""
+
+    def distance(self, number: Index) -> Index:
+        """From weights in use by a block to what is needed next: behind the last, a new part."""
+        if not self.part:
+            return self.block
+        back = self.part - (self.blocks - 1) * self.block
+        if isinstance(number, int):
+            return self.block if number < self.blocks - 1 else back
+        block, first = (constant(n, "int32") for n in (self.block, back))
+        return select(number < self.blocks - 1, block, first)
 
 
 def pieces(extent: int, size: int) -> list[tuple[int, int, int]]:
@@ -487,6 +526,11 @@ def store_sums(
                 writer.store(out, at[Y], value, vec.strides[Y])
                 offset += size
             done += valid
+
+
+def is_cold(weights: Array | None) -> bool:
+    """Whether weights are too many to be in the second-level cache when a kernel begins."""
+    return weights is not None and weights.nbytes >= _COLD_WEIGHTS
 
 
 def rows_together(lead: Sequence[Loop]) -> int:

@@ -18,6 +18,7 @@ from .contract import (
     Contraction,
     candidate_blockings,
     choose_passes,
+    is_cold,
     merged_positions,
     rows_together,
 )
@@ -76,8 +77,8 @@ def conv(op: Conv, planner: Planner, tail: Tail) -> None:
         _add_correction(planner, tail, correction(product, rows), along)
     # The weights' stride is known once they are packed; it only matters that it is not 0.
     lead, tile = view.positions(op.groups, per_group, outputs, tail.operands)
-    together = rows_together(lead)
-    candidates = candidate_blockings(tile.extent, outputs, product, machine, together)
+    together, cold = rows_together(lead), is_cold(weights)
+    candidates = candidate_blockings(tile.extent, outputs, product, machine, together, cold=cold)
     blocking = planner.choose(op, candidates)
     width = blocking.vectors * product.lanes
     count = math.prod(kernel)
@@ -224,7 +225,9 @@ def matmul(op: Matmul, planner: Planner, tail: Tail) -> None:
         _matmul_correction(planner, tail, product, matrices, view)
 
     _, tile = view.positions(tail.operands, 1)
-    blocking = planner.choose(op, candidate_blockings(tile.extent, columns, product, machine))
+    cold = is_cold(weights)
+    candidates = candidate_blockings(tile.extent, columns, product, machine, cold=cold)
+    blocking = planner.choose(op, candidates)
     width = blocking.vectors * product.lanes
     if weights is not None:
         blocks = -(-columns // width)

@@ -18,11 +18,16 @@ from .products import Product
 from .sparse import Blocks, SparseContraction, choose_rows, sparse_cycles
 from .windows import Windows, finish_windows
 
+_MOST = 0.7
+"""Of all blocks: with more of them left the lists are no shorter to read than the weights."""
+
 
 def _worth_it(
     blocks: Blocks, tile: int, weights: Array, product: Product, planner: Planner
 ) -> bool:
     depth, results = weights.shape
+    if blocks.count > _MOST * depth * len(blocks.begins[1:]):
+        return False
     dense = contraction_cycles(tile, results, depth, product, planner.machine)
     return sparse_cycles(tile, blocks.count, planner.machine) < dense
 
