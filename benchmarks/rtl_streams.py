@@ -17,6 +17,8 @@ from mcc.runtime.target import Target
 
 _LOWEST = 0x8000_0000  # where the recorded machine's memory starts
 _PAGE = 4096
+_ONLY_STRIDES, _A_STRIDE = 1 << 7, 0xFFFF << 16
+"""Fields of the first operand of a configuration of the array."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,14 @@ def _commands(rows: list[list[Any]]) -> isa.Commands:
     is_execute = (commands["funct7"] == isa.ConfigExecute.funct7) & (commands["rs1"] & 3 == 0)
     # An activation of results written to the scratchpad, which no recorded program does.
     commands["rs1"][is_execute] &= np.uint64(~np.uint64(0b11000))
+    # One that sets only the strides leaves the rest as it was.
+    rest = isa.ConfigExecute().encode()[1]
+    for place in np.flatnonzero(is_execute):
+        value = int(commands["rs1"][place])
+        if value & _ONLY_STRIDES:
+            value = rest & ~_A_STRIDE | value & _A_STRIDE
+            commands["rs1"][place] = value
+        rest = value
     # A scale of all ones, which only unrollers write, keeps the last one.
     scale = 0
     for place in np.flatnonzero((commands["funct7"] == 0) & (commands["rs1"] & 3 == 2)):

@@ -91,6 +91,49 @@ def test_loop_ws_multiplies(
     np.testing.assert_array_equal(found, left(a.astype(np.int64) @ b + d))
 
 
+@settings(deadline=None, max_examples=20)
+@given(st.integers(1, 120), st.integers(1, 60), st.integers(0, 99))
+def test_loop_ws_adds(rows: int, cols: int, seed: int) -> None:
+    """Scaled and saturated on the way in, added, scaled on the way out."""
+    rng = np.random.default_rng(seed)
+    a, b = rng.integers(-128, 128, (2, rows, cols), np.int8)
+    i, j = -(-rows // DIM), -(-cols // DIM)
+    # The hardware does not order the two loads of a row; here they come in order.
+    m = Machine(TARGET, DRAM, check_hazards=False)
+    put(m, A, a)
+    put(m, B, b)
+    program = [
+        isa.ConfigStore(stride=cols, scale=0.5, activation=1),
+        isa.ConfigLoad(state=0, stride=cols, shrink=1, scale=1.5),
+        isa.ConfigLoad(state=1, stride=cols, shrink=1, scale=0.75),
+        isa.LoopWsBounds(i=i, j=j, pad_i=i * DIM - rows, pad_j=j * DIM - cols),
+        isa.LoopWsAddressesAB(a=A, b=B),
+        isa.LoopWsAddressesDC(c=C),
+        isa.LoopWsStridesAB(a=cols, b=cols),
+        isa.LoopWsStridesDC(c=cols),
+        isa.LoopWs(resadd=1),
+    ]
+    m.run(isa.encode(program), timing=False)
+    scaled = [
+        np.clip(np.rint(x.astype(np.float32) * np.float32(s)), -128, 127)
+        for x, s in ((a, 1.5), (b, 0.75))
+    ]
+    wanted = np.clip(np.rint(np.maximum(scaled[0] + scaled[1], 0) * 0.5), -128, 127)
+    found = m.dram[C : C + rows * cols].view(np.int8).reshape(rows, cols)
+    np.testing.assert_array_equal(found, wanted.astype(np.int8))
+
+
+def test_the_loads_of_a_sum_are_a_hazard() -> None:
+    program = [
+        *matmul(16, 16, 16)[:4],
+        isa.LoopWsBounds(i=1, j=1),
+        isa.LoopWsAddressesAB(a=A, b=B),
+        isa.LoopWs(resadd=1),
+    ]
+    with pytest.raises(SimulatorFault, match="hardware does not order the two loads"):
+        Machine(TARGET, DRAM).run(isa.encode(program))
+
+
 @st.composite
 def convolutions(draw: st.DrawFn) -> dict[str, int]:
     case = {
@@ -336,7 +379,7 @@ def test_a_loop_without_output_leaves_its_sums_to_the_next() -> None:
             "the loop needs 16384 scratchpad rows, and has 8192 (half of them)",
         ),
         ([isa.LoopWs()], "a loop needs at least one tile each way (loop_ws_bounds)"),
-        ([isa.LoopWs(resadd=1)], "the addition of two matrices by loop_ws is not modelled"),
+        ([isa.LoopWs(resadd=1)], "a loop needs at least one tile each way (loop_ws_bounds)"),
         ([isa.LoopConvWs(depthwise=1)], "a loop_conv with depthwise is not modelled"),
         ([isa.LoopConvWs()], "a loop needs at least one pixel, channel and tap"),
     ],

@@ -35,15 +35,17 @@ class Streams:
     c: deque[Step]
     depth: int
     """Tiles along k."""
+    adds: bool = False
+    """C = A + B, without products."""
 
     @property
     def done(self) -> bool:
         return not (self.d or self.b or self.a or self.products or self.c)
 
     def next_operand(self) -> deque[Step] | None:
-        """A or B: whichever lags behind in k, B at the start."""
-        if not self.a or not self.b:
-            return self.b or self.a or None
+        """A or B: whichever lags behind in k, B at the start; of a sum all of A first."""
+        if self.adds or not self.a or not self.b:
+            return self.a or self.b or None
         b = self.b[0].at
         return self.b if self.a[0].at[0] > b[0] or b[:2] == (0, 0) else self.a
 
@@ -60,9 +62,11 @@ class Streams:
         """Whether all products that the next move-out needs have been sent."""
         if not self.c:
             return False
+        _, j, i = self.c[0].at
+        if self.adds:
+            return not self.a and (not self.b or (self.b[0].at[2], self.b[0].at[1]) > (i, j))
         if not self.products:
             return True
-        _, j, i = self.c[0].at
         k, at_j, at_i = self.products[0].at
         return k == self.depth - 1 and (at_j > j or (at_j == j and at_i > i))
 
@@ -87,7 +91,7 @@ def interleaved(loops: list[Streams], machine: "Accelerator") -> Iterator[tuple[
 
 def _chosen(flying: deque[Streams], clock: "_Clock") -> tuple[deque[Step] | None, Streams | None]:
     """The stream that sends, by the hardware's priorities; a unit serves one loop at a time."""
-    store = next((loop for loop in flying if loop.c or loop.products), None)
+    store = next((loop for loop in flying if loop.c or loop.products or loop.adds), None)
     if store is not None and clock.takes(clock.stores) and store.store_is_due():
         return store.c, store
     product = next((loop for loop in flying if loop.products), None)

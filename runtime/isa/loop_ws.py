@@ -35,9 +35,7 @@ class Product:
 
     def refusal(self) -> str:
         """Why it cannot run, or nothing."""
-        if self.loop.resadd:
-            return "the addition of two matrices by loop_ws is not modelled"
-        if not (self.bounds.i and self.bounds.j and self.bounds.k):
+        if not (self.bounds.i and self.bounds.j and (self.bounds.k or self.loop.resadd)):
             return "a loop needs at least one tile each way (loop_ws_bounds)"
         return ""
 
@@ -62,7 +60,8 @@ class Step:
 def tile_rows(product: Product, dim: int) -> tuple[int, int]:
     """Scratchpad and accumulator rows that a loop needs."""
     n = product.bounds
-    return (n.i * n.k + n.k * n.j) * dim, n.i * n.j * dim
+    scratchpad = 0 if product.loop.resadd else n.i * n.k + n.k * n.j
+    return scratchpad * dim, n.i * n.j * dim
 
 
 def moves_of_a(product: Product, place: Place, dim: int, most: int) -> list[Step]:
@@ -132,6 +131,28 @@ def _move(
     )
 
 
+def moves_of_addends(
+    product: Product, place: Place, dim: int, most: int
+) -> tuple[list[Step], list[Step]]:
+    """Moves of A and B into the accumulator, where C = A + B: row by row, B adding."""
+    n, start = product.bounds, 1 << ACCUMULATOR_BIT | place.c_start
+    found: list[list[Step]] = []
+    for kind, dram, stride, first in (
+        (MoveIn, product.ab.a, product.strides_ab.a, start),
+        (MoveIn2, product.ab.b, product.strides_ab.b, start | 1 << ACCUMULATE_BIT),
+    ):
+        shape, pads = (n.i, n.j), (n.pad_i, n.pad_j)
+        found.append(
+            [
+                Step(_move(kind, dram, stride, i, j, first, shape, pads, dim, most), (0, j, i))
+                for i in range(n.i)
+                for j in range(0, n.j, most)
+                if dram
+            ]
+        )
+    return found[0], found[1]
+
+
 def moves_of_d(product: Product, place: Place, dim: int, most: int) -> list[Step]:
     """Moves of D into the accumulator, `most` int8 tiles side by side."""
     n, d, stride = product.bounds, product.dc.d, product.strides_dc.d
@@ -197,14 +218,15 @@ def moves_of_c(product: Product, place: Place, dim: int, most: int) -> list[Step
     most, size = (1, 4) if full else (most, 1)
     flags = 1 << ACCUMULATOR_BIT | (1 << FULL_WIDTH_BIT if full else 0)
     steps: list[Step] = []
-    for j in range(0, n.j, most):
+    columns = range(0, n.j, most)
+    points = [(i, j) for j in columns for i in range(n.i)]
+    for i, j in sorted(points) if product.loop.resadd else points:
         blocks = min(most, n.j - j)
-        for i in range(n.i):
-            move = MoveOut(
-                dram=c + (i * stride + j) * dim * size,
-                local=flags | place.c_start + (i * n.j + j) * dim,
-                cols=blocks * dim - (n.pad_j if j + blocks == n.j else 0),
-                rows=dim - (n.pad_i if i == n.i - 1 else 0),
-            )
-            steps.append(Step(move, (n.k - 1, j + blocks - 1, i)))
+        move = MoveOut(
+            dram=c + (i * stride + j) * dim * size,
+            local=flags | place.c_start + (i * n.j + j) * dim,
+            cols=blocks * dim - (n.pad_j if j + blocks == n.j else 0),
+            rows=dim - (n.pad_i if i == n.i - 1 else 0),
+        )
+        steps.append(Step(move, (n.k - 1, j + blocks - 1, i)))
     return steps

@@ -65,7 +65,7 @@ class LoopWs(_Loop, mnemonic="loop_ws", funct7=8):
     """Multiplies matrices tile by tile: moves A, B and D in, computes, and moves C out.
 
     Moves-in use load states 0 (A), 1 (B) and 2 (D); strides, scales and the activation are those of
-    the configurations before.
+    the configurations before. With `resadd` it adds A and B in the accumulator instead.
     """
 
     accumulate: int = integer("rs1", 0, 0, default=0)

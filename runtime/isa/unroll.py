@@ -20,6 +20,7 @@ from .loop_ws import (
     Place,
     Product,
     moves_of_a,
+    moves_of_addends,
     moves_of_b,
     moves_of_c,
     moves_of_d,
@@ -157,15 +158,22 @@ class Unroller:
         streams: list[Streams] = []
         for product, index in waiting:
             place = self._products.next(stores=bool(product.dc.c))
+            adds = bool(product.loop.resadd)
+            if adds:
+                a, b = moves_of_addends(product, place, dim, most)
+            else:
+                a = moves_of_a(product, place, dim, most)
+                b = moves_of_b(product, place, dim, most)
             streams.append(
                 Streams(
                     index,
-                    deque(moves_of_d(product, place, dim, most)),
-                    deque(moves_of_b(product, place, dim, most)),
-                    deque(moves_of_a(product, place, dim, most)),
-                    deque(products(product, place, dim)),
+                    deque(() if adds else moves_of_d(product, place, dim, most)),
+                    deque(b),
+                    deque(a),
+                    deque(() if adds else products(product, place, dim)),
                     deque(moves_of_c(product, place, dim, most)),
                     product.bounds.k,
+                    adds,
                 )
             )
         return interleaved(streams, self._machine)
