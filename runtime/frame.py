@@ -34,6 +34,12 @@ class Frame:
         """Scratchpad rows of one block of channels."""
         return self.rows_apart * self.cols_apart * self.plane_rows
 
+    @property
+    def dense(self) -> bool:
+        """Whether its pixels lie one after the other without gaps."""
+        unsplit = self.rows_apart == self.cols_apart == 1
+        return unsplit and self.above == self.left == 0 and self.pitch == self.width
+
     def row(self, row: int, col: int) -> int:
         """Where a pixel lies in a block; those of the padding have rows and columns outside."""
         down, down_plane = divmod(row, self.rows_apart)

@@ -70,7 +70,7 @@ def estimated(cut: Cut, tiling: Tiling) -> float:
         commands += 2 * pieces.stored * tiles_each
         loads += pieces.stored_rows * cut.out_blocks if cut.residual_frame is None else 0
     # Rows that a load writes into a bank delay those that the array reads from it.
-    if tiles * len(chunks(cut.in_blocks, chunk)) > 1 and tiling.weights_row <= bank:
+    if tiles * len(chunks(cut.in_blocks, chunk)) > 1 and _in_one_bank(cut, tiling):
         array += inputs
     if visits > 1 and machine.scratchpad.total_rows - tiling.weights_row <= bank:
         array += weights
@@ -86,6 +86,15 @@ def estimated(cut: Cut, tiling: Tiling) -> float:
         alone += weights
     host = commands * cut.target.host.cycles_per_command
     return max(host, array, loads, stores) + alone + full * visits * PER_STEP
+
+
+def _in_one_bank(cut: Cut, tiling: Tiling) -> bool:
+    """Whether all slots of inputs lie in one bank."""
+    bank, first = cut.target.machine.scratchpad.rows, cut.floor
+    left = bank - first % bank
+    if left < cut.input_rows(tiling):
+        first += left
+    return tiling.weights_row - first <= bank
 
 
 def _pieces(cut: Cut, tiling: Tiling) -> Pieces:

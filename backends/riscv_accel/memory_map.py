@@ -36,6 +36,12 @@ class Region:
         """How many slots fit that lie each within one bank."""
         return sum((stop - first) // rows for first, stop in self._banks())
 
+    def even(self, rows: int) -> int:
+        """How many slots fit if every bank that has room for one gets as many."""
+        counts = [(stop - first) // rows for first, stop in self._banks()]
+        used = [count for count in counts if count]
+        return min(used, default=0) * len(used)
+
     def _banks(self) -> list[tuple[int, int]]:
         edges = range(self.first // self.bank_rows + 1, -(-self.stop // self.bank_rows))
         inner = [edge * self.bank_rows for edge in edges]

@@ -31,20 +31,17 @@ def alternatives(product: Product, memories: Memories) -> list[Choice]:
     Raises:
         OpError: where none fits the machine.
     """
-    frame, residual = (
-        held.frame if (held := memories.held_input(image)) else None
-        for image in (product.x, product.residual)
-    )
+    held_input = memories.held_input(product.x)
+    held_residual = memories.held_input(product.residual)
+    frame = held_input.frame if held_input is not None else None
+    residual = held_residual.frame if held_residual is not None else None
     fitting: list[Choice] = []
     misfits: list[OpError] = []
-    # In the scratchpad pixels lie one a row, in rows of the image.
-    found = [product]
-    if frame is None and residual is None:
-        others = mappings(product, memories.target)
-        if memories.held is None:
-            found = list(others)
-        else:
-            found += [one for one in others if _same_pixels(one, product)]
+    beside = [held for held in (memories.held, held_residual) if held is not None]
+    others = [] if frame is not None else mappings(product, memories.target)
+    found = [one for one in others if all(_suits(held, one, product) for held in beside)]
+    if frame is not None or not all(held.frame.dense for held in beside):
+        found.insert(0, product)  # not as one long row of pixels
     for one in found:
         tiles = cut(one, memories.dim)
         pieces = Cut(one, tiles, memories.target, memories.floor, frame, residual)
@@ -57,9 +54,10 @@ def alternatives(product: Product, memories: Memories) -> list[Choice]:
     return fitting
 
 
-def _same_pixels(one: Product, other: Product) -> bool:
-    """Whether both put out the same rows of the same pixels."""
-    return (one.height, one.width, one.channels) == (other.height, other.width, other.channels)
+def _suits(held: Held, one: Product, plain: Product) -> bool:
+    """Whether a mapping's pixels are those of an image in the scratchpad: one a row."""
+    rows = (one.height, one.width) == (plain.height, plain.width)
+    return one.channels == plain.channels and (rows or held.frame.dense)
 
 
 def cheapest(found: Iterable[Choice]) -> Choice:

@@ -66,7 +66,8 @@ def _heights(rows: int) -> list[int]:
 def _placed(cut: Cut, tiling: Tiling) -> Tiling | None:
     """The tiling with its slots in the scratchpad and its cost; None where it does not fit."""
     machine = cut.target.machine
-    pieces = cut.tile_total(tiling) * len(chunks(cut.in_blocks, tiling.chunk))
+    tiles = cut.tile_total(tiling)
+    pieces = tiles * len(chunks(cut.in_blocks, tiling.chunk))
     input_rows = cut.input_rows(tiling)
     weight_rows = cut.weight_rows(tiling)
     best: Tiling | None = None
@@ -75,10 +76,14 @@ def _placed(cut: Cut, tiling: Tiling) -> Tiling | None:
         inputs, _, weights, _ = cut.regions(placed)
         if inputs.stop - inputs.first < input_rows or weights.stop - weights.first < weight_rows:
             continue
+        # An image that lies there whole counts as all pieces.
+        input_slots = inputs.count(input_rows, pieces) if input_rows else pieces
+        if input_slots < pieces and inputs.even(input_rows) >= max(2, pieces // tiles):
+            # Slots more in one bank than in another would only follow each other there.
+            input_slots = min(input_slots, inputs.even(input_rows))
         placed = replace(
             placed,
-            # An image that lies there whole counts as all pieces.
-            input_slots=inputs.count(input_rows, pieces) if input_rows else pieces,
+            input_slots=input_slots,
             weight_slots=weights.count(weight_rows, sum(map(len, cut.needed(tiling)))),
         )
         placed = replace(placed, cost=estimated(cut, placed))
