@@ -136,7 +136,7 @@ def test_a_named_database_is_used_in_the_place_of_the_user_s(cache: Path, tmp_pa
     module = layers()
     (first, candidates), *_ = problems(TARGET, module).items()
     other = candidates[2]
-    entry = Entry(tile=other.tile, vectors=other.vectors, rows=other.rows, effort="full", gain=1)
+    entry = Entry(tile=other.tile, vectors=other.vectors, rows=other.rows, effort="full", gain=1.5)
     database = Database(entries={instruction_set(): {first.key: entry}})
     path.write_text(database.model_dump_json())
     assert read_databases(path).blockings(instruction_set())[first.key] == other
@@ -144,6 +144,10 @@ def test_a_named_database_is_used_in_the_place_of_the_user_s(cache: Path, tmp_pa
     plain = lower_module(module, TARGET, "m", "m").kernels[1]
     assert kernel.symbol == plain.symbol == "m_conv_1"
     assert kernel.function.node.script() != plain.function.node.script()
+    # What was no faster than the cost model's choice does not bind it.
+    even = entry.model_copy(update={"gain": 1.0})
+    path.write_text(Database(entries={instruction_set(): {first.key: even}}).model_dump_json())
+    assert first.key not in read_databases(path).blockings(instruction_set())
     assert not cache.exists()
 
 
