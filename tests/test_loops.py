@@ -102,7 +102,7 @@ def test_loop_ws_adds(rows: int, cols: int, seed: int) -> None:
     m = Machine(TARGET, DRAM, check_hazards=False)
     put(m, A, a)
     put(m, B, b)
-    program = [
+    program: list[Instruction] = [
         isa.ConfigStore(stride=cols, scale=0.5, activation=1),
         isa.ConfigLoad(state=0, stride=cols, shrink=1, scale=1.5),
         isa.ConfigLoad(state=1, stride=cols, shrink=1, scale=0.75),

@@ -102,6 +102,15 @@ def test_json_has_the_numbers(folder: Path, profile: Run) -> None:
     assert cold["cycles"] > record["cycles"]
 
 
+def test_one_run_takes_the_cold_cycles(
+    folder: Path, profile: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cold = json.loads(profile(folder / "accel.mcc", "--json", "--cold")[1])["cycles"]
+    assert run(["run", str(folder / "accel.mcc"), "--random"]) == 0
+    wanted = f"simulated: {cold:,} cycles an inference, the first one: its caches are cold, "
+    assert wanted in capsys.readouterr().out
+
+
 def test_a_trace_and_a_picture_are_written(folder: Path, tmp_path: Path, profile: Run) -> None:
     pytest.importorskip("matplotlib")
     trace, picture = tmp_path / "trace.json", tmp_path / "roofline.svg"

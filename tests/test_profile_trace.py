@@ -149,6 +149,7 @@ def test_a_track_for_the_layers_and_each_unit(profile: Profile, events: list[Eve
     for name in ("host", "loads", "array", "stores"):
         spans = track(events, name)
         assert spans
+        assert all(e["dur"] > 0 for e in spans)
         assert max(e["ts"] + e["dur"] for e in spans) <= profile.cycles
         busy = sum(e["args"]["busy_cycles"] for e in spans)
         assert busy == pytest.approx({str(u): v.total for u, v in profile.lanes.items()}[name])

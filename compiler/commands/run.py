@@ -175,8 +175,9 @@ def _print(record: RunRecord, verbose: int) -> None:
     if "right" in record:
         click.echo(f"right: {record['right']} of {record['samples']}")
     if "cycles" in record and "milliseconds" in record:
+        first = ", the first one: its caches are cold" if record["samples"] == 1 else ""
         click.echo(
-            f"simulated: {record['cycles']:,} cycles an inference, "
+            f"simulated: {record['cycles']:,} cycles an inference{first}, "
             f"{record['milliseconds']:.3g} ms at the target's clock"
         )
     if "written" in record:

@@ -93,13 +93,12 @@ def _roofs(axes: "Axes", profile: Profile, layers: Sequence[LayerProfile]) -> No
     right = max([*places, peak / dram]) * 4
     axes.set_xlim(left, right)
     axes.set_ylim(min([*rates, left * bus]) / 2, peak * 2)
-    axes.plot([peak / bus, right], [peak, peak], color="black", linewidth=1.4)
-    axes.annotate(
-        f"array: {peak:.0f} MACs a cycle",
-        (right, peak),
-        xytext=(-4, 4),
-        textcoords="offset points",
-        ha="right",
+    axes.plot(
+        [peak / bus, right],
+        [peak, peak],
+        color="black",
+        linewidth=2.2,
+        label=f"array: {peak:.0f} MACs a cycle",
     )
     roofs = [(bus, "bus", "-")]
     if dram != bus:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from .. import isa
 from ..simulator import EXECUTE, decode_operands, occupancy
@@ -73,7 +74,7 @@ class _Spans:
     owner: Indices
     """Its layer."""
 
-    def chosen(self, where: Indices) -> "_Spans":
+    def chosen(self, where: npt.NDArray[np.bool_]) -> "_Spans":
         return _Spans(
             self.track,
             self.category,
@@ -92,7 +93,9 @@ class _Spans:
 
     def joined(self, within: float) -> "_Spans":
         first = self.breaks(within)
-        last = np.append(first[1:], self.begin.size) - 1
+        return self._grouped(first, np.append(first[1:], self.begin.size) - 1)
+
+    def _grouped(self, first: Indices, last: Indices) -> "_Spans":
         return _Spans(
             self.track,
             self.category,
@@ -103,6 +106,15 @@ class _Spans:
             np.add.reduceat(self.commands, first),
             self.owner[first],
         )
+
+    def solid(self) -> "_Spans":
+        """Those that take no time (a load that another overtook) as part of the one before."""
+        first = np.flatnonzero(self.end > self.begin)
+        if not first.size:
+            return self
+        first[0] = 0
+        last = np.append(first[1:], self.begin.size) - 1
+        return self._grouped(first, last)
 
     def events(self, names: list[str], profile: Profile) -> Iterator[Event]:
         commands = profile.program.commands
@@ -150,7 +162,7 @@ def _spans(profile: Profile) -> list[_Spans]:
     begin, end = trace.begin[under] - start, trace.end[under] - start
     add(track, "overlapped preload", begin, end, trace.busy[under], under)
     return [
-        spans.chosen(np.flatnonzero((spans.end > spans.begin) | (spans.busy > 0)))
+        spans.solid() if spans.category in UNITS else spans.chosen(spans.end > spans.begin)
         for spans in found
     ]
 
