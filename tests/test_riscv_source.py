@@ -1,6 +1,8 @@
 """The C form of a program: loops rolled, one header and one source, and what is refused."""
 
 import re
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -86,6 +88,31 @@ void board_trap(void) { board_exit(3); }
     result = run_elf(build_elf(target, files), target)
     assert result.exit_code == 0
     assert result.commands > 1000
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("target", "io", "options"),
+    [
+        ("gemmini", "float", []),
+        ("riscv-accel", "int8", ["-DMODEL_OBSERVE_ON_CHIP"]),
+        ("nutshell", "int8", []),
+    ],
+)
+def test_a_strict_compiler_has_nothing_to_say(
+    target: str, io: str, options: list[str], examples: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "digits.c"
+    model = [str(examples / "digits.onnx"), "--target", target, "--io", io]
+    assert run_command([*model, "--emit", "c", "-o", str(path)]) == 0
+    strict = ["-std=c11", "-ffreestanding", "-Wall", "-Wextra", "-Werror", *options]
+    strict.append("-DMCC_ACCELERATOR_BASE=0x40800000u")
+    command = [sys.executable, "-m", "ziglang", "cc", "-target", "riscv64-freestanding-none"]
+    done = subprocess.run(
+        [*command, *strict, "-O1", "-c", str(path), "-o", str(tmp_path / "digits.o")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_statement_is_affine_in_the_loops() -> None:

@@ -35,7 +35,7 @@ __attribute__((unused)) static inline float mcc_round(float x) {
 }
 
 /* clamp(rne(x) + zero, lo, hi); NaN becomes lo. */
-static inline int32_t mcc_integer(float x, int32_t zero, int32_t lo, int32_t hi) {
+__attribute__((unused)) static inline int32_t mcc_integer(float x, int32_t zero, int32_t lo, int32_t hi) {
 #ifdef __riscv_flen
   /* One instruction rounds and saturates to 32 bits; of NaN it makes the largest integer. */
   int32_t value;
@@ -53,7 +53,7 @@ static inline int32_t mcc_integer(float x, int32_t zero, int32_t lo, int32_t hi)
 }
 
 /* One 8-bit integer of either sign convention. */
-static inline int32_t mcc_byte(const void *data, size_t index, int is_unsigned) {
+__attribute__((unused)) static inline int32_t mcc_byte(const void *data, size_t index, int is_unsigned) {
   return is_unsigned ? (int32_t)((const uint8_t *)data)[index]
                      : (int32_t)((const int8_t *)data)[index];
 }
