@@ -11,7 +11,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from unittest.mock import patch
 
@@ -101,7 +101,7 @@ def main() -> None:
     if options.make:
         make_database(options.effort)
         return
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[Sequence[Cell]] = []
     with tempfile.TemporaryDirectory() as folder:
         database = Path(folder) / "none.json"  # the user's own stays out of it
         for name, source in sources().items():

@@ -122,7 +122,7 @@ def test_what_is_printed_reads_back(made: Everything) -> None:
         ('prune{sparsity="0.5"}', "option sparsity must be float, not '0.5'"),
         ("prune{sparsity=(1,2)}", "option sparsity must be float, not ('1', '2')"),
         ("prune{sparsity=1.5}", "pass prune: sparsity must be between 0 and 1, not 1.5"),
-        ("prune{structure=row}", "option structure must be element | channel | row16 | block16, not"),
+        ("prune{structure=row}", "option structure must be element | channel | row16 | block16,"),
         ("test-everything{fast=1}", "option fast must be true or false, not '1'"),
         ("test-everything{sizes=(1,x)}", "option sizes must be (int, …), not ('1', 'x')"),
         ("test-everything{pair=(a)}", "option pair must be (str, float)"),
