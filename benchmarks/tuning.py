@@ -73,7 +73,7 @@ def untuned(source: onnx.ModelProto | Path) -> Artifact:
 def run_of(artifact: Artifact) -> Callable[[], object]:
     session = Session(artifact, threads=1)
     rng = np.random.default_rng(0)
-    feeds = {}
+    feeds: dict[str, np.ndarray] = {}
     for port in artifact.manifest.inputs:
         if port.dtype == "f32":
             feeds[port.name] = rng.random(port.shape, "f4")

@@ -146,7 +146,7 @@ class Compilation:
         for name, module in self.walk(source):
             if name in kept:
                 # What a check holds the program against, and what is exported.
-                members |= module_members(kept[name], module)
+                members |= _shared(module_members(kept[name], module), members)
             manifest = self.manifest(module) if name == "lowered" else manifest
             last = module
         assert last is not None, "a walk has at least its first stage"
@@ -303,3 +303,11 @@ class Compilation:
 
     def _backend_step(self, stage: Stage) -> Step:
         return stage.name, lambda module: self.run(module, stage.passes)
+
+
+def _shared(new: Mapping[str, bytes], old: Mapping[str, bytes]) -> dict[str, bytes]:
+    """New members, as the old ones' objects where they are equal: large weights are held once."""
+    return {
+        name: next((known for known in old.values() if known == data), data)
+        for name, data in new.items()
+    }

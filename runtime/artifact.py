@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import IO
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError, field_validator
 
@@ -31,6 +32,10 @@ from .target import Target
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+_PROBE = 1 << 16
+"""Bytes from the middle of a member that tell whether the rest is worth compressing."""
+_WORTH = 0.8
+"""To what part of their size they must shrink."""
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
 """What Python's zip reader raises for damaged files."""
 
@@ -118,21 +123,24 @@ class Artifact:
 
     def to_bytes(self) -> bytes:
         """The `.mcc` file's content."""
+        content = io.BytesIO()
+        self._write(content)
+        return content.getvalue()
+
+    def _write(self, file: IO[bytes]) -> None:
         sums = {
             name: hashlib.sha256(data).hexdigest() for name, data in sorted(self.members.items())
         }
         manifest = self.manifest.model_copy(update={"members": sums})
-        content = io.BytesIO()
-        with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            text = json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True)
-            archive.writestr(_entry(MANIFEST), text)
+        with zipfile.ZipFile(file, "w", compresslevel=1) as archive:
+            text = json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True).encode()
+            archive.writestr(_entry(MANIFEST, text), text)
             for name, data in sorted(self.members.items()):
-                archive.writestr(_entry(name), data)
-        return content.getvalue()
+                archive.writestr(_entry(name, data), data)
 
     def save(self, path: str | Path) -> None:
         """Write the `.mcc` file: wholly or not at all."""
-        write_atomically(Path(path), self.to_bytes())
+        write_atomically(Path(path), self._write)
 
 
 def load(path: str | Path) -> Artifact:
@@ -196,9 +204,13 @@ def module_members(name: str, module: Module) -> dict[str, bytes]:
     return members
 
 
-def _entry(name: str) -> zipfile.ZipInfo:
+def _entry(name: str, data: bytes) -> zipfile.ZipInfo:
     """A zip entry without a time of day, so that equal artifacts are equal bytes."""
     entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-    entry.compress_type = zipfile.ZIP_DEFLATED
+    # Float weights shrink by a tenth, and take longer to shrink than to compile.
+    half = len(data) // 2
+    middle = data[half : half + _PROBE]
+    shrinks = len(zlib.compress(middle, 1)) < _WORTH * len(middle)
+    entry.compress_type = zipfile.ZIP_DEFLATED if shrinks else zipfile.ZIP_STORED
     entry.external_attr = 0o644 << 16
     return entry

@@ -42,12 +42,11 @@ def library_members(
         folder = Path(name)
         files = write_files(source, folder)
         (folder / "pool.c").write_text(pool_source())
-        library = chain.library(folder, [*files, "pool.c"])
-    return {
-        "library.so": library,
-        "library.json": json.dumps(_table(module, source), indent=1).encode(),
-        "report.json": report(module, source, library),
-    }
+        path = chain.library(folder, [*files, "pool.c"])
+        table = json.dumps(_table(module, source), indent=1).encode()
+        summary = report(module, source, path.stat().st_size)
+        del source  # packed weights are on disk now, and not needed twice
+        return {"library.so": path.read_bytes(), "library.json": table, "report.json": summary}
 
 
 def library_files(

@@ -37,13 +37,13 @@ class Toolchain:
     command: tuple[str, ...]
     archiver: tuple[str, ...]
 
-    def library(self, folder: Path, files: Sequence[str]) -> bytes:
+    def library(self, folder: Path, files: Sequence[str]) -> Path:
         """The shared library of C, assembler and object files in `folder`."""
         # Symbols of libm stay open: the process that loads the library has it. The library's own
         # names are bound inside, whatever else the process has loaded.
         options = ("-shared", "-Wl,-Bsymbolic", "-Wl,-s", "-pthread")
         self.run(folder, [*options, *files, "-lm", "-o", "library.so"])
-        return (folder / "library.so").read_bytes()
+        return folder / "library.so"
 
     def object(self, folder: Path, files: Sequence[str]) -> bytes:
         """The same files as one object file."""

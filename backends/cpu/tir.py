@@ -217,7 +217,7 @@ class Buffer:
     def __init__(self, name: str, dtype: str, size: int) -> None:
         if size >= 2**31:
             raise OverflowError(f"{name} has {size} elements; kernels index with 32 bits")
-        self.node: Any = tirx.decl_buffer((size,), dtype, name=name)
+        self.node: Any = tirx.decl_buffer((size,), dtype, name=name, layout=None)
         self.dtype = dtype
         self.size = size
 

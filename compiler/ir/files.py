@@ -4,8 +4,9 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -98,10 +99,11 @@ def weights_from_bytes(content: bytes, where: str) -> dict[str, Array]:
     return weights
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
     """Write to a temporary file in the same folder and rename it: nobody sees half a file.
 
     A link stays a link to the new content; what is no file, such as a pipe, is written directly.
+    `content` may be a function that writes to a file, for what is too large to be made first.
 
     Raises:
         UserError: Where the file cannot be written, for want of a folder, a right or space.
@@ -109,7 +111,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     try:
         check_writable(path)
         if path.exists() and not path.is_file():
-            path.write_bytes(content)
+            with path.open("wb") as file:
+                _write(file, content)
         else:
             _replace(Path(os.path.realpath(path)), content)
     except OSError as error:
@@ -130,11 +133,18 @@ def check_writable(path: Path) -> None:
         raise _unwritable(path, error.strerror or str(error)) from None
 
 
-def _replace(path: Path, content: bytes) -> None:
+def _write(file: IO[bytes], content: bytes | Callable[[IO[bytes]], object]) -> None:
+    if isinstance(content, bytes):
+        file.write(content)
+    else:
+        content(file)
+
+
+def _replace(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".mcc-")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            _write(file, content)
         mask = os.umask(0)
         os.umask(mask)
         os.chmod(temporary, 0o666 & ~mask)

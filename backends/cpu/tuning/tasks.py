@@ -30,8 +30,9 @@ _COLD_BYTES = 8 << 20
 """Copies of the weights that are used in turn: more than a second-level cache holds."""
 _LEAST_SECONDS = 50e-6
 """A measurement is at least so long, by repeating a short kernel."""
-_WORTH = 1.02
-"""How many times as fast as the default a candidate must be to replace it."""
+_WORTH = 1.05
+"""How many times as fast as the default a candidate must be to replace it: what is less may be
+measured, and lost again between other kernels."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,7 @@ def _measured(task: Task, machine: Machine) -> list[float]:
     with tempfile.TemporaryDirectory(prefix="mcc-tune-") as name:
         folder = Path(name)
         compile_kernels(kernels, machine, folder / "kernels.o")
-        toolchain(machine).library(folder, ["kernels.o"])
-        code = ctypes.CDLL(str(folder / "library.so"))
+        code = ctypes.CDLL(str(toolchain(machine).library(folder, ["kernels.o"])))
     memory: list[Array] = []  # held while pointers to it are in use
     actions = [
         _action(code[kernel.symbol], call, memory)
