@@ -1,6 +1,6 @@
 """Tile ops that every kind of layer uses: padding, constants in DRAM, the way out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -161,24 +161,56 @@ def fill(memories: Memories, mask: "np.ndarray", base: int, blocks: int, pad: in
         addresses["offset"] = 0
         state = LOAD_REST
     nodes: list[Node] = []
-    for first in range(0, blocks, memories.wide // dim):
-        width = min(memories.wide // dim, blocks - first)
-        for start, count in stretches(mask):
-            for done in range(0, count, dim):
-                row = base + first * len(mask) + start + done
-                nodes.append(
-                    tile(
-                        tiles.MoveIn,
-                        buffers,
-                        {"row": row, **addresses},
-                        rows=min(dim, count - done),
-                        cols=width * dim,
-                        block=len(mask),
-                        state=state,
-                        pad=pad,
-                    )
-                )
+
+    def put(row: int, rows: int, width: int, apart: int) -> None:
+        nodes.append(
+            tile(
+                tiles.MoveIn,
+                buffers,
+                {"row": base + row, **addresses},
+                rows=rows,
+                cols=width * dim,
+                block=apart,
+                state=state,
+                pad=pad,
+            )
+        )
+
+    # A wide command fills one place of several blocks, or several places of one block.
+    side = memories.wide // dim
+    for start, rows, apart, times in _alike(mask, dim, side):
+        if times > blocks:
+            for block in range(blocks):
+                put(block * len(mask) + start, rows, times, apart)
+            continue
+        for place in range(times):
+            for first in range(0, blocks, side):
+                row = first * len(mask) + start + place * apart
+                put(row, rows, min(side, blocks - first), len(mask))
     return nodes
+
+
+def _alike(mask: "np.ndarray", dim: int, most: int) -> Iterator[tuple[int, int, int, int]]:
+    """The marked rows in pieces of up to `dim`; up to `most` equal ones at even distances go on.
+
+    Each as (first row, rows, distance, how many).
+    """
+    pieces = [
+        (start + done, min(dim, count - done))
+        for start, count in stretches(mask)
+        for done in range(0, count, dim)
+    ]
+    at = 0
+    while at < len(pieces):
+        start, rows = pieces[at]
+        apart = pieces[at + 1][0] - start if at + 1 < len(pieces) else rows
+        times = 1
+        while times < most and at + times < len(pieces):
+            if pieces[at + times] != (start + times * apart, rows):
+                break
+            times += 1
+        yield start, rows, apart if times > 1 else rows, times
+        at += times
 
 
 @dataclass

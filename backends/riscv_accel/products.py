@@ -38,7 +38,9 @@ def alternatives(product: Product, memories: Memories) -> list[Choice]:
     fitting: list[Choice] = []
     misfits: list[OpError] = []
     beside = [held for held in (memories.held, held_residual) if held is not None]
-    others = [] if frame is not None else mappings(product, memories.target)
+    others: Iterable[Product] = ()
+    if frame is None:
+        others = mappings(product, memories.target)
     found = [one for one in others if all(_suits(held, one, product) for held in beside)]
     if frame is not None or not all(held.frame.dense for held in beside):
         found.insert(0, product)  # not as one long row of pixels
