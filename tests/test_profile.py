@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from zoo import Zoo
 
 import mcc
 from mcc.runtime import Artifact, LayerRecord, Program, ProgramRunner, Target, isa, load_target
@@ -84,6 +85,19 @@ def test_a_profile_is_of_the_cycles_that_a_run_takes(digits: Artifact, cold: boo
     cycles = [runner.run(feeds).stats.cycles for _ in range(2)]
     assert profile.cycles == cycles[0 if cold else 1]
     assert sum(layer.cycles for layer in profile.layers) == profile.cycles
+
+
+@pytest.mark.slow
+def test_launches_between_ops_of_the_host_are_one_run(zoo: Zoo) -> None:
+    artifact = mcc.compile(zoo.model("vit_mnist"), target="gemmini", input_range=(0.0, 1.0))
+    runner = ProgramRunner.from_artifact(artifact)
+    (port,) = artifact.manifest.inputs
+    feeds = {port.name: np.zeros(port.shape, np.float32)}
+    stats = [runner.run(feeds).stats for _ in range(2)]
+    assert stats[0].launches > 5
+    for cold, run in zip((True, False), stats, strict=True):
+        profile = profile_program(runner.program, artifact.target, cold=cold)
+        assert profile.cycles == run.cycles == sum(layer.cycles for layer in profile.layers)
 
 
 def test_a_compilation_reports_the_warm_profile(digits: Artifact, warm: Profile) -> None:
