@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mcc.backends.cpu import library_members
 from mcc.backends.cpu.kernels import tiled
-from mcc.backends.cpu.kernels.tiles import (
+from mcc.backends.cpu.kernels.tile_blocking import (
     SIGNED,
     TileBlocking,
     choose_tile_blocking,

@@ -14,14 +14,8 @@ from ..registry import Strides, contiguous, lower
 from ..storage import Slot, stored
 from ..tail import Node, Tail, apply
 from ..tir import Expr, Writer
-from .contract import (
-    Contraction,
-    candidate_blockings,
-    choose_passes,
-    is_cold,
-    merged_positions,
-    rows_together,
-)
+from .choice import candidate_blockings, choose_passes, is_cold
+from .contract import Contraction, merged_positions, rows_together
 from .elementwise import strided_copy
 from .loops import Loop, collapse
 from .matrices import Matrices, lead_strides
@@ -29,8 +23,8 @@ from .products import Product, Vnni, correction, multiply_add, product_of
 from .pruned import sparse_conv, sparse_matmul
 from .scalar import clamp
 from .shape import padded
+from .tile_blocking import SHORT
 from .tiled import short_operand, tile_product, tiled_conv, tiled_matmul
-from .tiles import SHORT
 from .windows import Windows, finish_windows, windows_of
 
 

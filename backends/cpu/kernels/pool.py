@@ -11,7 +11,8 @@ from ..registry import contiguous, lower
 from ..storage import stored
 from ..tail import Tail, apply
 from ..tir import Expr, Writer, lowest
-from .contract import Contraction, choose_blocking, merged_positions
+from .choice import choose_blocking
+from .contract import Contraction, merged_positions
 from .loops import collapse
 from .products import Product, largest, total
 from .windows import Windows, finish_windows, windows_of

@@ -11,7 +11,7 @@ from mcc.ops import Conv, Matmul
 from ..plan import Planner
 from ..storage import Slot
 from ..tail import Tail
-from .contract import contraction_cycles
+from .choice import contraction_cycles
 from .loops import Loop
 from .matrices import Matrices
 from .products import Product

@@ -13,7 +13,8 @@ from ..storage import Slot, stored
 from ..tail import Point, Tail, apply, compute
 from ..tir import Buffer, Expr, Index, Number, Writer, constant, index_sum, intrinsic, lowest
 from . import maths
-from .contract import Contraction, choose_blocking
+from .choice import choose_blocking
+from .contract import Contraction
 from .elementwise import finish_with, strided_copy, transposed
 from .loops import PARALLEL_WORK, Loop
 from .products import Fold, largest, total

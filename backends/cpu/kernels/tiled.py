@@ -14,23 +14,23 @@ from ..plan import Planner
 from ..registry import contiguous
 from ..storage import Slot
 from ..tail import Tail
-from .contract import contraction_cycles
+from .choice import contraction_cycles
 from .loops import Loop, collapse
 from .matrices import Matrices
 from .products import Product
-from .tiles import (
+from .tile_blocking import (
     LANES,
     SHORT,
     SIGNED,
     UNSIGNED,
     TileBlocking,
-    TileContraction,
     TileProduct,
     choose_tile_blocking,
     pack_tiles,
     tile_cycles,
     unit_order,
 )
+from .tiles import TileContraction
 from .windows import Windows, finish_windows
 
 

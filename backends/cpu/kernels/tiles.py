@@ -12,140 +12,20 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
-
-from mcc.ir import Array
-
 from ..registry import contiguous
 from ..tail import Node, Point, compute
 from ..tir import Buffer, Expr, Index, Writer, constant, index_sum, smaller_index
 from .loops import PARALLEL_WORK, Loop, fused_loops, nested_loops, widths
 from .shape import Border
+from .tile_blocking import LANES, ROW_BYTES, ROWS, SUMS, WS, XS, TileBlocking, TileProduct
 
 Y, X, W = 0, 1, 2
 """Positions of the arrays in the strides of a loop; the tail's operands follow."""
-
-LANES = 16
-"""32-bit accumulators in a row of a tile."""
-_ROWS, _ROW_BYTES, _UNIT_BYTES = 16, 64, 4
-_LEAST_ROWS = 8
-"""A multiplication with fewer rows takes as long."""
-_SUMS, _XS, _WS = 0, 4, 6
-"""The first of the registers for sums, x and weights."""
 
 _SMALL_WEIGHTS = 24 * 1024
 """Bytes of weights that may be read again for every block, from the first-level cache."""
 _TASKS = 16
 """Parallel tasks that are enough to keep a few threads equally busy."""
-
-
-@dataclass(frozen=True)
-class TileProduct:
-    """One kind of tile multiplication: its instruction, and the types that it works on."""
-
-    instruction: str
-    dtype: str
-    """Of the sums."""
-    unit: int
-    """Elements of x in the 32 bits that one lane multiplies."""
-    flag: str
-    """What /proc/cpuinfo calls it."""
-
-    @property
-    def itemsize(self) -> int:
-        """Bytes of an element of x."""
-        return _UNIT_BYTES // self.unit
-
-
-SIGNED = TileProduct("llvm.x86.tdpbssd", "int32", 4, "amx_int8")
-UNSIGNED = TileProduct("llvm.x86.tdpbusd", "int32", 4, "amx_int8")
-"""Of unsigned x and signed weights."""
-SHORT = TileProduct("llvm.x86.tdpbf16ps", "float32", 2, "amx_bf16")
-"""Of bfloat16, two to a lane; denormal numbers count as 0."""
-
-
-@dataclass(frozen=True)
-class TileBlocking:
-    """What is held in registers: `tiles` of `rows` positions, `columns` of 16 results."""
-
-    rows: int
-    tiles: int
-    columns: int
-    units: int
-    """Units of the reduction that one multiplication takes."""
-
-    def config(self) -> Array:
-        """The 64 bytes that configure the registers."""
-        found = np.zeros(64, np.uint8)
-        found[0] = 1  # the palette
-        for register in range(8):
-            holds_x = _XS <= register < _WS
-            holds_w = register >= _WS
-            found[16 + 2 * register] = self.units * _UNIT_BYTES if holds_x else _ROW_BYTES
-            found[48 + register] = self.units if holds_w else self.rows
-        return found
-
-
-def choose_tile_blocking(positions: int, lead: int, results: int, run: int) -> TileBlocking:
-    """The blocking that wastes least: `positions` in a row, `lead` such rows, `run` units deep."""
-    columns = 1 if results <= LANES else 2
-    steps = -(-run // (_ROW_BYTES // _UNIT_BYTES))
-    units = -(-run // steps)
-    if positions <= _ROWS:
-        return TileBlocking(positions, min(2, lead), columns, units)
-    # Rows beyond the last position are computed twice; each block costs a little by itself.
-    rows = min(range(_ROWS, 0, -1), key=lambda n: -(-positions // (2 * n)) * (2 * n + 4))
-    return TileBlocking(rows, 2, columns, units)
-
-
-def tile_cycles(blocking: TileBlocking, positions: int, results: int, taps: int, run: int) -> float:
-    """Cycles for all results of a row of `positions`: multiplications against loads."""
-    b = blocking
-    steps = taps * -(-run // b.units)
-    # Short rows share a block with the next.
-    blocks = -(-positions // (b.tiles * b.rows)) if positions > _ROWS else 1 / b.tiles
-    total = 0.0
-    for columns, count in ((b.columns, results // (b.columns * LANES)), (0, 1)):
-        width = columns or -(-(results % (b.columns * LANES)) // LANES)
-        multiply = b.tiles * width * max(b.rows, _LEAST_ROWS)
-        load = 0.75 * (b.tiles * b.rows + width * b.units)
-        # The sums travel through memory before the tail sees them.
-        total += count * (steps * max(multiply, load) + 2.0 * b.tiles * width * b.rows + 30)
-    return total * blocks
-
-
-def unit_order(run: int, blocking: TileBlocking) -> list[int]:
-    """Which unit of a run each row of the packed weights holds; -1 for a row of zeros.
-
-    The last multiplication of a run begins early, so that it reads nothing beyond the run; what it
-    reads for the second time meets zeros.
-    """
-    units = blocking.units
-    whole = run // units * units
-    rest = run - whole
-    last = [-1] * (units - rest) + list(range(whole, run)) if rest else []
-    return [*range(whole), *last]
-
-
-def pack_tiles(rows: Array, order: Sequence[int], product: TileProduct, width: int) -> Array:
-    """Weights [..., run elements, results] as [..., block, row, width, unit].
-
-    Args:
-        rows: For each tap (in `...`) the weights of one run, elements first.
-        order: `unit_order` of the run.
-        product: What multiplies them.
-        width: Results of a block.
-    """
-    *lead, run, results = rows.shape
-    blocks = -(-results // width)
-    units = run // product.unit
-    full = np.zeros((*lead, units + 1, product.unit, blocks * width), rows.dtype)
-    full[..., :units, :, :results] = rows.reshape(*lead, units, product.unit, results)
-    picked = full[..., list(order), :, :]  # -1 is the last: zeros
-    split = picked.reshape(*lead, len(order), product.unit, blocks, width)
-    rank = len(lead)
-    axes = (*range(rank), rank + 2, rank, rank + 3, rank + 1)
-    return np.ascontiguousarray(split.transpose(axes))
 
 
 @dataclass(frozen=True)
@@ -218,14 +98,12 @@ class TileContraction:
         outer, inner = (loops[:cut], loops[cut:]) if parallel else ([], loops)
         with fused_loops(writer, outer, [*starts, 0], parallel=parallel) as task:
             sums = [
-                [writer.scratch(self.product.dtype, _ROWS * LANES) for _ in range(region.columns)]
+                [writer.scratch(self.product.dtype, ROWS * LANES) for _ in range(region.columns)]
                 for _ in range(self.blocking.tiles)
             ]
             with (
                 nested_loops(writer, inner, task) as row,
-                cover.blocks(
-                    writer, row, fetched * _ROW_BYTES // self.product.itemsize
-                ) as position,
+                cover.blocks(writer, row, fetched * ROW_BYTES // self.product.itemsize) as position,
                 nested_loops(
                     writer, [] if block in order else [block.with_array(0)], position
                 ) as places,
@@ -256,14 +134,14 @@ class TileContraction:
         b = self.blocking
         tile_lines = b.columns * b.units
         lines = -(-tile_lines // (math.prod(inside) * cover.count))
-        part = lines * _ROW_BYTES // self.product.itemsize
+        part = lines * ROW_BYTES // self.product.itemsize
         counts = contiguous((*inside, cover.count))[:-1]
         strides = [0] * (place + 1) + [count * part for count in counts]
         return [loop.with_array(n) for loop, n in zip(order, strides, strict=True)], lines
 
     def _cover(self, without_w: Sequence[Loop]) -> "_Cover":
         b = self.blocking
-        if self.tile.extent > _ROWS or b.tiles == 1 or not without_w:
+        if self.tile.extent > ROWS or b.tiles == 1 or not without_w:
             size = min(b.tiles * b.rows, self.tile.extent)
             second = tuple((size - b.rows) * stride for stride in self.tile.strides)
             return _Cover(self.tile, size, second, of_lead=False)
@@ -284,20 +162,20 @@ class TileContraction:
         width = b.columns * LANES * self.product.unit
         for tile in tiles:
             for column in columns:
-                writer.effect("llvm.x86.tilezero", _register(_SUMS + 2 * tile + column))
+                writer.effect("llvm.x86.tilezero", _register(SUMS + 2 * tile + column))
 
         def step(x_at: Index, w_at: Index) -> None:
             for line in range(fetch.lines):
-                ahead = index_sum((w_at, 1), (fetch.distance, 1), (line, _ROW_BYTES // item))
+                ahead = index_sum((w_at, 1), (fetch.distance, 1), (line, ROW_BYTES // item))
                 writer.prefetch(inputs[1], ahead)
             for tile in tiles:
                 place = index_sum((x_at, 1), (tile, second[X]))
-                _load(writer, _XS + tile, inputs[0], place, self.tile.strides[X] * item)
+                _load(writer, XS + tile, inputs[0], place, self.tile.strides[X] * item)
                 for column in columns:
                     if not tile:
                         at = index_sum((w_at, 1), (column, LANES * self.product.unit))
-                        _load(writer, _WS + column, inputs[1], at, width * item)
-                    numbers = (_SUMS + 2 * tile + column, _XS + tile, _WS + column)
+                        _load(writer, WS + column, inputs[1], at, width * item)
+                    numbers = (SUMS + 2 * tile + column, XS + tile, WS + column)
                     writer.effect(self.product.instruction, *map(_register, numbers))
 
         whole, rest = divmod(self.run, b.units)
@@ -312,9 +190,9 @@ class TileContraction:
                 step(index_sum((x_at, 1), (early, 1)), index_sum((w_at, 1), (whole, w_step)))
         for tile in tiles:
             for column in columns:
-                number = _register(_SUMS + 2 * tile + column)
+                number = _register(SUMS + 2 * tile + column)
                 target = sums[tile][column].address(0)
-                writer.effect("llvm.x86.tilestored64", number, target, _bytes(_ROW_BYTES))
+                writer.effect("llvm.x86.tilestored64", number, target, _bytes(ROW_BYTES))
 
     def _store(
         self,
