@@ -14,7 +14,10 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-#define SPINS 2048
+/* Steps of waiting, of 10 to 60 ns: a helper's for the next kernel, about as long as it takes to be
+ * woken where other processes run; the caller's for the tasks that helpers have begun. */
+#define HELPER_SPINS 16384
+#define CALLER_SPINS 2048
 #define TASKS_PER_THREAD 4
 #define MOST_TASKS 0xffff
 #define STACK_BYTES (1 << 20)
@@ -83,7 +86,7 @@ static void *help(void *argument)
     bool invited = true;
     while (!atomic_load(&pool->stop)) {
         uint32_t job = job_of(atomic_load(&pool->ticket));
-        for (int spin = 0; invited && job == done && spin < SPINS; spin++) {
+        for (int spin = 0; invited && job == done && spin < HELPER_SPINS; spin++) {
             relax();
             job = job_of(atomic_load(&pool->ticket));
         }
@@ -137,7 +140,7 @@ static void launch(void *context, body_t body, void *frame, int32_t tasks)
     }
     work_on(pool, job);
     for (int spin = 0; atomic_load(&pool->left); spin++) {
-        if (spin < SPINS)
+        if (spin < CALLER_SPINS)
             relax();
         else
             sched_yield();
