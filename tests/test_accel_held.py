@@ -10,7 +10,7 @@ from mcc.backends.riscv_accel import link
 from mcc.backends.riscv_accel.structure import Ready
 from mcc.backends.riscv_accel.tiles import Fence
 from mcc.ir import Module, Value, evaluate
-from mcc.ops import Conv
+from mcc.ops import Conv, SumPool
 from mcc.runtime import Frame, ProgramRunner, load_target
 
 
@@ -54,6 +54,18 @@ def test_stock_hardware_sends_everything_to_dram() -> None:
         sums = builder.add(Conv(x, builder.weights(16, 16, 3, 3), layout="nhwc"), f"{name}.acc")
         x = Exit().apply(builder, sums, 60000.0, name)
     assert not any(framed(lowered(builder.finish(x), load_target("gemmini"))).values())
+
+
+def test_a_global_sum_takes_its_pixels_where_they_lie() -> None:
+    """5x5 pixels: two pieces of weights, the second one not full."""
+    builder = Builder(7)
+    (x,) = builder.start(x=(1, 5, 5, 16))
+    sums = builder.add(Conv(x, builder.weights(33, 16, 1, 1), layout="nhwc"), "a.acc")
+    y = Exit().apply(builder, sums, 20000.0, "a")
+    y = Exit().apply(builder, builder.add(SumPool(y, (5, 5), layout="nhwc")), 400.0, "b")
+    case, target = builder.finish(y), load_target("riscv-accel")
+    assert framed(lowered(case, target)) == {"a": True, "b": False}
+    check(case, target)
 
 
 def test_what_leaves_the_kernel_goes_to_dram() -> None:

@@ -106,12 +106,18 @@ def _candidate(
     height, width = product.exit.pooled if product.exit.pool else (product.height, product.width)
     last = number[layer]
     windows: list[Product] = []
+    sums = 0
     strides: set[tuple[int, int]] = set()
     for user in layer.result.uses:
         if not isinstance(user, Layer) or user not in readers or user not in number:
             return None
         reader = readers[user]
         last = max(last, number[user])
+        if reader.w is not None:  # the sum of all pixels, which are its weights
+            if (reader.w.width, reader.w.channels) != (height * width, product.channels):
+                return None
+            sums += 1
+            continue
         for image in (reader.x, reader.residual):
             if image is None or user.xs[image.operand] is not layer.result:
                 continue
@@ -121,7 +127,13 @@ def _candidate(
             strides.add(reader.window.stride if image is reader.x else (1, 1))
             if image is reader.x:
                 windows.append(reader)
-    if len(strides) != 1:
+    blocks = -(-product.channels // dim)
+    if sums and not strides:
+        # Its pieces of `dim` rows follow each other, also from block to block.
+        rows = -(-height * width // dim) * dim
+        frame = Frame(0, height, width, 1, 1, 0, 0, width, rows)
+        return Held(frame, blocks, 0, number[layer], last)
+    if sums or len(strides) != 1:
         return None
     stride = strides.pop()
     if product.exit.pool is not None and stride != (1, 1):
@@ -130,7 +142,7 @@ def _candidate(
     if framed is None:
         return None
     frame, pad = framed
-    return Held(frame, -(-product.channels // dim), pad, number[layer], last)
+    return Held(frame, blocks, pad, number[layer], last)
 
 
 def _frame(

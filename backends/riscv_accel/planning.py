@@ -105,6 +105,8 @@ def _able(apart: Sequence[Planned]) -> tuple[dict[Layer, Product], dict[Layer, P
             continue
         if product.w is not None:
             senders[plan.layer] = product
+            if product.x.operand < 0:
+                readers[plan.layer] = product
             continue
         most = plan.choices[0][1].cost * 1.05 + WORTH
         likely = [cut.product for cut, tiling in plan.alternatives if tiling.cost <= most]

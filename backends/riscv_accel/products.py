@@ -82,7 +82,11 @@ def of_activations(product: Product, memories: Memories) -> list[Choice]:
         taps = tuple((0, 0, block) for block in range(-(-product.x.channels // dim)))
         count = -(-product.channels // dim)
         pieces = Cut(one, Tiles((taps,) * count, ()), memories.target, memories.floor)
-        chosen.append((pieces, search(pieces)))
+        tiling = search(pieces)
+        if memories.held_input(product.w) is not None:
+            # They lie there whole.
+            tiling = replace(tiling, chunk=pieces.in_blocks, input_slots=1, weight_slots=1)
+        chosen.append((pieces, tiling))
     return chosen
 
 
@@ -115,6 +119,7 @@ class _Schedule:
         self.needed = cut.needed(tiling)
         self.held = self.memories.held_input(cut.product.x)
         self.held_residual = self.memories.held_input(cut.product.residual)
+        self.held_weights = self.memories.held_input(cut.product.w)
         self._constants()
         self._place_memories()
         self._padded: dict[int, tuple[int, np.ndarray]] = {}
@@ -128,6 +133,9 @@ class _Schedule:
         self.inputs = Slots(layout.inputs)
         self.residuals = Slots(layout.residuals)
         self.weights = Slots(self._weight_slots())
+        if self.held_weights is not None:
+            # The input takes the place that the weights do not need: another bank than theirs.
+            self.inputs = Slots((tiling.weights_row,))
         self.diagonals_row = layout.diagonals
         self.sums_rows = cut.accumulator_rows(geometry, geometry.rows, geometry.cols)
         self.sums = self.memories.shared.sums
@@ -217,7 +225,12 @@ class _Schedule:
             a += area.row * frame.pitch + area.col
             load_input = late = False
             inputs = range(frame.first, self.held.stop)
-        b, load_weights, late_too = self.weights.place((g, c), (group_before, chunk_before))
+        if self.held_weights is None:
+            b, load_weights, late_too = self.weights.place((g, c), (group_before, chunk_before))
+        else:
+            frame = self.held_weights.frame
+            b = frame.first + self.groups[g].start * frame.block_rows
+            load_weights = late_too = False
         sums, _, _ = self.sums.place((self.memories.layer, self.image, t, g))
         step.late = late or late_too
         if load_weights:
