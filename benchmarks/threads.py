@@ -16,13 +16,11 @@ import time
 from collections.abc import Callable, Sequence
 
 import cpu_models as built
-import numpy as np
 import onnx
+from cpu_sessions import best, run_of
 from recording import Cell, Table, arguments, finish
 
-from mcc import Session
 from mcc import compile as compile_model
-from mcc.runtime import Artifact
 
 MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
     "resnet50": lambda: built.resnet((3, 4, 6, 3), bottleneck=True),
@@ -31,28 +29,6 @@ MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
     "tiny_cnn": built.tiny_cnn,
 }
 TURNS = 8
-
-
-def run_of(artifact: Artifact, threads: int) -> Callable[[], object]:
-    session = Session(artifact, threads=threads)
-    rng = np.random.default_rng(0)
-    feeds: dict[str, np.ndarray] = {}
-    for port in artifact.manifest.inputs:
-        if port.dtype == "f32":
-            feeds[port.name] = rng.random(port.shape, "f4")
-        else:
-            feeds[port.name] = np.zeros(port.shape, {"i64": "i8", "i32": "i4"}[port.dtype])
-    return lambda: session.run(None, feeds)
-
-
-def best(run: Callable[[], object], seconds: float) -> float:
-    """The shortest wall time of a run, of those that fit into so many seconds."""
-    least, end = float("inf"), time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        started = time.perf_counter()
-        run()
-        least = min(least, time.perf_counter() - started)
-    return least
 
 
 def rate(runs: Sequence[Callable[[], object]], seconds: float) -> float:
@@ -88,7 +64,7 @@ def main() -> None:
         others = [run_of(artifact, 1) for _ in range(cores)]
         turns: list[tuple[float, float, float]] = []
         for _ in range(TURNS):
-            pair = best(one, share), best(all_, share)
+            pair = best(one, share, time.perf_counter), best(all_, share, time.perf_counter)
             turns.append((*pair, rate(others, share) / rate(others[:1], share)))
             loads.append(os.getloadavg()[0])
         single, several = (1e3 * min(turn[side] for turn in turns) for side in (0, 1))

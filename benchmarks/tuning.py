@@ -16,11 +16,10 @@ from pathlib import Path
 from unittest.mock import patch
 
 import cpu_models as built
-import numpy as np
 import onnx
+from cpu_sessions import best, run_of
 from recording import REPOSITORY, ZOO, Cell, Table, arguments, finish
 
-from mcc import Session
 from mcc import compile as compile_model
 from mcc.backends.cpu.tuning import Database
 from mcc.runtime import Artifact
@@ -70,28 +69,6 @@ def untuned(source: onnx.ModelProto | Path) -> Artifact:
         return compile_model(source)
 
 
-def run_of(artifact: Artifact) -> Callable[[], object]:
-    session = Session(artifact, threads=1)
-    rng = np.random.default_rng(0)
-    feeds: dict[str, np.ndarray] = {}
-    for port in artifact.manifest.inputs:
-        if port.dtype == "f32":
-            feeds[port.name] = rng.random(port.shape, "f4")
-        else:
-            feeds[port.name] = np.zeros(port.shape, {"i64": "i8", "i32": "i4"}[port.dtype])
-    return lambda: session.run(None, feeds)
-
-
-def best(run: Callable[[], object], seconds: float) -> float:
-    """The shortest CPU time of a run, of those that fit into so many seconds."""
-    least, end = float("inf"), time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        started = time.process_time()
-        run()
-        least = min(least, time.process_time() - started)
-    return least
-
-
 def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--make", action="store_true", help="measure, and write the database")
@@ -102,13 +79,14 @@ def main() -> None:
         make_database(options.effort)
         return
     rows: list[Sequence[Cell]] = []
+    share = options.seconds / 16
     with tempfile.TemporaryDirectory() as folder:
         database = Path(folder) / "none.json"  # the user's own stays out of it
         for name, source in sources().items():
-            plain = run_of(untuned(source))
-            tuned = run_of(compile_model(source, tuning_database=database))
+            plain = run_of(untuned(source), 1)
+            tuned = run_of(compile_model(source, tuning_database=database), 1)
             turns = [
-                (best(plain, options.seconds / 16), best(tuned, options.seconds / 16))
+                (best(plain, share, time.process_time), best(tuned, share, time.process_time))
                 for _ in range(8)
             ]
             before, after = (1e3 * min(turn[side] for turn in turns) for side in (0, 1))

@@ -1,4 +1,4 @@
-"""A module as a sequence of kernel calls on flat arrays; what Relax and LLVM get to see."""
+"""A module as a sequence of kernel calls on flat arrays."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
