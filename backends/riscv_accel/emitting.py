@@ -14,6 +14,7 @@ from .layers import Exit, Image
 from .memory_map import Slots
 from .patches import Geometry, Run, stretches
 from .rolling import Node, repeat, tile
+from .search import Search
 
 LOAD_INPUT, LOAD_WEIGHTS, LOAD_REST = 0, 1, 2
 """The machine's three load configurations, by what they serve: each is mostly set once a layer."""
@@ -32,6 +33,8 @@ class Shared:
     """Memories in DRAM that layers have stored to since the last fence."""
     busy: tuple[range, ...] = ()
     """Rows of the scratchpad that the last step of the layer before reads."""
+    search: Search = field(default_factory=Search)
+    """What has been found out about tilings."""
     scale_row: int = 0
     table: int = 0
     """The next row of the multipliers, the next table, for a layer that needs one."""

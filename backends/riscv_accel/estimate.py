@@ -22,6 +22,8 @@ class Pieces:
     """How often weights stay for one more piece, or come new."""
     cycles: float = 0.0
     """Of the array, for one tile of weights over all pixels."""
+    added: int = 0
+    """How often a piece of a residual is multiplied by its factor."""
     stored: int = 0
     stored_rows: int = 0
     biased: int = 0
@@ -66,8 +68,8 @@ def estimated(cut: Cut, tiling: Tiling) -> float:
     stores = pieces.stored_rows * cut.out_blocks * per_row
     if product.residual is not None:
         tiles_each = sum(map(len, cut.diagonals))
-        array += pieces.stored * tiles_each * dim
-        commands += 2 * pieces.stored * tiles_each
+        array += pieces.added * tiles_each * dim
+        commands += 2 * pieces.added * tiles_each
         loads += pieces.stored_rows * cut.out_blocks if cut.residual_frame is None else 0
     # Rows that a load writes into a bank delay those that the array reads from it.
     if tiles * len(chunks(cut.in_blocks, chunk)) > 1 and _in_one_bank(cut, tiling):
@@ -97,6 +99,12 @@ def _in_one_bank(cut: Cut, tiling: Tiling) -> bool:
     return tiling.weights_row - first <= bank
 
 
+def products_of(cut: Cut, tiling: Tiling) -> int:
+    """How often the array multiplies a tile of pixels by one of weights."""
+    pieces, units = _pieces(cut, tiling), int(cut.unit_counts(tiling).sum())
+    return pieces.multiplied * units + pieces.added * sum(map(len, cut.diagonals))
+
+
 def _pieces(cut: Cut, tiling: Tiling) -> Pieces:
     dim, geometry, product = cut.dim, cut.geometry(tiling), cut.product
     flat = cut.flat(geometry)
@@ -107,13 +115,14 @@ def _pieces(cut: Cut, tiling: Tiling) -> Pieces:
             count = times * times_across * product.x.batch
             sums = cut.accumulator_rows(geometry, tall, cols)
             once, across = (1, sums) if flat else (tall, cols)
-            stored = sums if geometry.pitch == cols else cols
-            many = 1 if geometry.pitch == cols else tall
+            dense = not flat or geometry.pitch == cols
+            by_row, whole = tall * -(-cols // dim), -(-tall * cols // dim)
             found = Pieces(
                 found.multiplied + count * once * -(-across // dim),
                 found.cycles + count * _array_cycles(across, once, dim),
-                found.stored + count * many * -(-stored // dim),
-                found.stored_rows + count * many * stored,
+                found.added + count * (whole if dense else by_row),
+                found.stored + count * (whole if dense and cols == product.width else by_row),
+                found.stored_rows + count * tall * cols,
                 found.biased + count * -(-sums // dim),
                 found.biased_rows + count * sums,
             )

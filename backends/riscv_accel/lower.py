@@ -1,21 +1,16 @@
 """Stage `tiled`: each run of layers becomes a kernel, with loops over the machine's memories."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from mcc.ir import (
-    Buffer,
     Constant,
     Data,
-    DType,
-    Index,
     Module,
     OpError,
     Region,
     RewriteReport,
-    Space,
     Type,
     Value,
     Yield,
@@ -32,9 +27,10 @@ from .moves import plan_move
 from .order import runs
 from .planning import Planned, misfit, planned
 from .products import plan_product
-from .rolling import LoopShape, Node, Shape, tile
+from .rolling import tile
 from .steps import Step, in_order
-from .structure import For, Kernel, Layer, Ready, dram_buffer
+from .structure import Kernel, Layer, Ready, dram_buffer
+from .writing import Writer, memory_type
 
 
 class Tile(Pass, name="accel-tile"):
@@ -94,7 +90,7 @@ def kernel(
         types.append(memory_type(memory, target))
     region = Region(types, keys)
     origins = {names[layer.result]: layer.nodes for layer in layers}
-    _Writer(dict(zip(keys, region.args, strict=True)), origins).write(region, nodes)
+    Writer(dict(zip(keys, region.args, strict=True)), origins).write(region, nodes)
     region.append(Yield(()))
     made = Kernel(operands, tuple(value.tensor.dims for value in stored), region)
     for old, new in zip(stored, made.results, strict=True):
@@ -158,22 +154,6 @@ def _ready(plan: Planned, names: Mapping[Value, str]) -> Node:
     )
 
 
-def memory_type(name: str, target: Target) -> Buffer:
-    """The type of one of the machine's own memories."""
-    machine = target.machine
-    match name:
-        case "scratchpad":
-            rows = machine.scratchpad.total_rows
-            return Buffer(Space.SCRATCHPAD, DType.I8, (rows, machine.dim))
-        case "accumulator":
-            rows = machine.accumulator.total_rows
-            return Buffer(Space.ACCUMULATOR, DType.I32, (rows, machine.dim))
-        case "multipliers":
-            return Buffer(Space.ACCUMULATOR, DType.F32, (machine.scale_rows, machine.dim))
-        case _:
-            return Buffer(Space.ACCUMULATOR, DType.I8, (machine.tables, 256))
-
-
 def macs(layer: Layer) -> int:
     """Multiply-accumulates that the model asks for."""
     total = 0
@@ -183,41 +163,3 @@ def macs(layer: Layer) -> int:
         elif isinstance(op, SumPool):
             total += op.result.tensor.size * int(np.prod(op.kernel))
     return total
-
-
-@dataclass(frozen=True)
-class _Writer:
-    """Writes nodes as ops."""
-
-    memories: Mapping[str, Value]
-    origins: Mapping[str, tuple[str, ...]]
-    """The ONNX nodes of each tensor."""
-
-    def write(self, region: Region, nodes: Sequence[Node]) -> None:
-        for node in nodes:
-            self._append(region, node.shape, iter(node.constants), ())
-
-    def _append(
-        self, region: Region, shape: Shape, constants: Iterator[int], at: tuple[Value, ...]
-    ) -> None:
-        """One node as ops; `at` are the indices of the loops around it."""
-        if isinstance(shape, LoopShape):
-            body = Region((Index(),))
-            for part in shape.body:
-                self._append(body, part, constants, (*at, *body.args))
-            body.append(Yield(()))
-            region.append(For(shape.count, body))
-            return
-        # Only the loops that move one of its addresses concern a tile op.
-        moving = [i for i in range(len(at)) if any(steps[i] for steps in shape.steps)]
-        fields: dict[str, object] = dict(shape.fixed)
-        for operand, memory in shape.buffers:
-            fields[operand] = self.memories[memory]
-        for name, steps in zip(shape.names, shape.steps, strict=True):
-            fields[name] = (next(constants), *(steps[i] for i in moving))
-        if moving:
-            fields["at"] = tuple(at[i] for i in moving)
-        op = shape.make(**fields)
-        if isinstance(op, Ready):
-            op.named("", self.origins[op.tensor])
-        region.append(op)

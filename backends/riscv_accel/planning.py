@@ -4,7 +4,7 @@ Which activations stay on the chip, and how products are cut in what these leave
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mcc.ir import OpError, UserError, Value
 from mcc.runtime import Target
@@ -12,7 +12,7 @@ from mcc.runtime import Target
 from .emitting import Memories, Shared
 from .held import Held, hold
 from .layers import Move, Product, read_layer
-from .products import Choice, alternatives, cheapest, of_activations
+from .products import Choice, alternatives, cheapest, of_activations, tried
 from .structure import Layer
 
 
@@ -58,9 +58,10 @@ def planned(
     while True:
         held = hold(layers, senders, readers, moves, banned, shared.target)
         if not held:
-            return apart, {}
+            return [_tried(plan) for plan in apart], {}
         try:
-            return _together(apart, held, names, shared), held
+            found = _together(apart, held, names, shared)
+            return [_tried(plan) for plan in found], held
         except _NoRoomError as error:
             banned |= {v for v, h in held.items() if h.first <= error.index <= h.last}
 
@@ -85,6 +86,13 @@ def _chosen(layer: Layer, found: Product | Move, memories: Memories) -> Planned:
         return Planned(layer, found, memories, of_activations(found, memories))
     others = alternatives(found, memories)
     return Planned(layer, found, memories, [cheapest(others)], others)
+
+
+def _tried(plan: Planned) -> Planned:
+    """The same with the choice that the event model finds best."""
+    if not plan.alternatives:
+        return plan
+    return replace(plan, choices=[tried(plan.alternatives, plan.memories)])
 
 
 WORTH = 500.0

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 
@@ -9,7 +10,17 @@ from mcc.ir import OpError
 from mcc.runtime import Frame
 
 from . import tiles
-from .emitting import LOAD_REST, LOAD_WEIGHTS, Leaving, Memories, fill, load_runs, quads
+from .emitting import (
+    LOAD_REST,
+    LOAD_WEIGHTS,
+    Leaving,
+    Memories,
+    Shared,
+    fill,
+    load_runs,
+    quads,
+)
+from .estimate import products_of
 from .held import Held
 from .layers import Product
 from .mapping import mappings
@@ -19,6 +30,7 @@ from .rolling import Node, roll, tile
 from .search import search
 from .steps import Step
 from .tiling import Cut, OutTile, Tiling, chunks
+from .trial import Extent, cycles
 from .weights import Tap, Tiles, cut, pack
 
 Choice = tuple[Cut, Tiling]
@@ -48,7 +60,7 @@ def alternatives(product: Product, memories: Memories) -> list[Choice]:
         tiles = cut(one, memories.dim)
         pieces = Cut(one, tiles, memories.target, memories.floor, frame, residual)
         try:
-            fitting.append((pieces, search(pieces)))
+            fitting.append((pieces, search(pieces)[0]))
         except OpError as error:
             misfits.append(error)
     if not fitting:
@@ -67,6 +79,35 @@ def cheapest(found: Iterable[Choice]) -> Choice:
     return min(found, key=lambda choice: choice[1].cost)
 
 
+def tried(found: Sequence[Choice], memories: Memories) -> Choice:
+    """The choice that takes fewest cycles of the best few, by the event model."""
+    context = (memories.held, tuple(memories.frames), memories.waits)
+    cuts = [pieces for pieces, _ in found]
+    return memories.shared.search.best(
+        cuts, lambda pieces, tiling: timed(pieces, tiling, memories), context
+    )
+
+
+def timed(pieces: Cut, tiling: Tiling, memories: Memories) -> float:
+    """The cycles of a product alone, by the event model."""
+    product = pieces.product
+    inside: dict[str, int] = {}
+    for image in (product.x, product.residual):
+        if image is None or image.operand < 0 or memories.held_input(image) is not None:
+            continue
+        name = memories.inputs[image.operand]
+        nbytes = image.offset + image.batch * image.image_stride
+        inside[name] = max(inside.get(name, 1), nbytes)
+    memories = replace(memories, shared=Shared(pieces.target))
+    if memories.held is None:
+        rows, cols = pieces.pooled
+        inside[memories.output] = product.x.batch * rows * cols * product.channels
+    schedule = _Schedule(pieces, tiling, Leaving(memories, product.exit, product.channels))
+    extent = schedule.extent(sum(inside.values()))
+    steps = list(islice(schedule.steps(fenced=False), extent.timed))
+    return cycles(steps, extent, memories.shared, inside)
+
+
 def of_activations(product: Product, memories: Memories) -> list[Choice]:
     """Weights that are activations differ from image to image: one product each.
 
@@ -82,7 +123,7 @@ def of_activations(product: Product, memories: Memories) -> list[Choice]:
         taps = tuple((0, 0, block) for block in range(-(-product.x.channels // dim)))
         count = -(-product.channels // dim)
         pieces = Cut(one, Tiles((taps,) * count, ()), memories.target, memories.floor)
-        tiling = search(pieces)
+        tiling = search(pieces)[0]
         if memories.held_input(product.w) is not None:
             # They lie there whole.
             tiling = replace(tiling, chunk=pieces.in_blocks, input_slots=1, weight_slots=1)
@@ -187,6 +228,14 @@ class _Schedule:
         if self.cut.diagonals:
             packed = pack(np.concatenate(self.cut.diagonals), side)
             self.memories.constant("factors", packed.reshape(-1))
+
+    def extent(self, moved: int) -> Extent:
+        """How many steps there are, with `moved` bytes of activations."""
+        tiles, visits = self.cut.tile_total(self.tiling), [len(found) for found in self.needed]
+        period = tiles * visits[0] if self.tiling.weights_outer else sum(visits)
+        products = products_of(self.cut, self.tiling)
+        cached = self.cut.target.machine.dma.l2_bytes
+        return Extent(tiles * sum(visits), period, products, moved, cached)
 
     def steps(self, *, fenced: bool) -> Iterator[Step]:
         """All steps in order; with `fenced` the first load of an activation waits for a fence."""

@@ -1,24 +1,77 @@
-"""The cheapest way to cut a product: a small search under an estimate of its cycles."""
+"""The cheapest way to cut a product: a short list by an estimate, then trials."""
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from heapq import nsmallest
 
 from mcc.ir import OpError
 
-from .estimate import estimated
+from .estimate import estimated, products_of
 from .tiling import Cut, Tiling, chunks
 
+SHORT_LIST = 3
+"""Tilings of a product that are tried on the event model."""
+LONG = 2048
+"""Products from which on a layer's trials take longer than they are worth: one is enough."""
 
-def search(cut: Cut) -> Tiling:
-    """The cheapest tiling that fits; `OpError` with what is missing where none does."""
-    best: Tiling | None = None
+Trial = Callable[[Cut, Tiling], float]
+"""The cycles that a tiling takes."""
+
+
+@dataclass
+class Search:
+    """Finds tilings: a short list by the estimate, the best of it by trial. Remembers both."""
+
+    lists: dict[Hashable, list[Tiling]] = field(default_factory=dict[Hashable, list[Tiling]])
+    trials: dict[Hashable, float] = field(default_factory=dict[Hashable, float])
+
+    def best(
+        self, cuts: Iterable[Cut], trial: Trial, context: Hashable = None
+    ) -> tuple[Cut, Tiling]:
+        """Of equal products the one that takes fewest cycles, and how; `context` goes into both.
+
+        Raises:
+            OpError: with what is missing where none fits.
+        """
+        fitting: list[tuple[Cut, Tiling]] = []
+        misfits: list[OpError] = []
+        for cut in cuts:
+            try:
+                fitting += [(cut, tiling) for tiling in self._listed(cut)]
+            except OpError as error:
+                misfits.append(error)
+        if not fitting:
+            raise misfits[0]
+        shortest = nsmallest(SHORT_LIST, fitting, key=lambda pair: pair[1].cost)
+        if products_of(*shortest[0]) >= LONG:
+            del shortest[1:]
+        tried = [
+            (cut, replace(tiling, cost=self._tried(cut, tiling, trial))) for cut, tiling in shortest
+        ]
+        return min(tried, key=lambda pair: pair[1].cost)
+
+    def _listed(self, cut: Cut) -> list[Tiling]:
+        if cut.key not in self.lists:
+            self.lists[cut.key] = search(cut)
+        return self.lists[cut.key]
+
+    def _tried(self, cut: Cut, tiling: Tiling, trial: Trial, context: Hashable) -> float:
+        key = (cut.key, tiling, context)
+        if key not in self.trials:
+            self.trials[key] = trial(cut, tiling)
+        return self.trials[key]
+
+
+def search(cut: Cut) -> list[Tiling]:
+    """The cheapest few tilings that fit, by the estimate; `OpError` with what is missing."""
+    found: dict[float, Tiling] = {}
     for shape in _shapes(cut):
         for tiling in _chunked(cut, shape):
-            if best is None or tiling.cost < best.cost:
-                best = tiling
-    if best is None:
+            # Those of equal cost are the same in another order.
+            found.setdefault(tiling.cost, tiling)
+    if not found:
         raise OpError(_too_large(cut))
-    return best
+    return [found[cost] for cost in nsmallest(SHORT_LIST, found)]
 
 
 def _shapes(cut: Cut) -> Iterator[Tiling]:

@@ -1,6 +1,6 @@
 """How a product is cut into pieces that fit the machine."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -88,11 +88,30 @@ class Cut:
         return exit.pooled if exit.pool else (self.product.height, self.product.width)
 
     def geometry(self, tiling: Tiling) -> Geometry:
-        product, rows = self.product, tiling.rows
-        if (pool := product.exit.pool) is not None:
-            rows = min((rows - 1) * pool.stride[0] + pool.size[0], product.height)
-        output = (product.height, product.width)
-        return Geometry.of(product.x, product.window, output, (rows, tiling.cols), self.frame)
+        key = (tiling.rows, tiling.cols)
+        if key not in self._geometries:
+            product, rows = self.product, tiling.rows
+            if (pool := product.exit.pool) is not None:
+                rows = min((rows - 1) * pool.stride[0] + pool.size[0], product.height)
+            output, size = (product.height, product.width), (rows, tiling.cols)
+            self._geometries[key] = Geometry.of(product.x, product.window, output, size, self.frame)
+        return self._geometries[key]
+
+    @cached_property
+    def key(self) -> tuple[Hashable, ...]:
+        """Equal for cuts whose programs differ in numbers only."""
+        product = self.product
+        biased = product.bias is not None and bool(product.bias.any())
+        return (
+            product.x,
+            product.window,
+            (product.height, product.width, product.channels, product.pad_value, biased),
+            product.residual,
+            (product.exit.pool, product.exit.pooled, product.exit.multiplier.ndim, product.w),
+            self.tiles.taps,
+            (self.paired, tuple(map(len, self.diagonals))),
+            (self.floor, self.frame, self.residual_frame),
+        )
 
     def out_tiles(self, tiling: Tiling) -> Iterator[OutTile]:
         product, pool = self.product, self.product.exit.pool
@@ -256,6 +275,10 @@ class Cut:
 
     @cached_property
     def _needed(self) -> dict[tuple[int, int], list[list[int]]]:
+        return {}
+
+    @cached_property
+    def _geometries(self) -> dict[tuple[int, int], Geometry]:
         return {}
 
     @cached_property

@@ -1,0 +1,99 @@
+"""The cycles that the search of tilings expects are those of the program that comes out."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from zoo import Zoo
+
+from mcc.backends.riscv_accel import link, stages
+from mcc.backends.riscv_accel.cloning import clone
+from mcc.backends.riscv_accel.layers import Product, read_layer
+from mcc.backends.riscv_accel.mapping import mappings
+from mcc.backends.riscv_accel.products import timed
+from mcc.backends.riscv_accel.search import Search
+from mcc.backends.riscv_accel.structure import Layer
+from mcc.backends.riscv_accel.tiling import Cut
+from mcc.backends.riscv_accel.trial import SEEDS, touch
+from mcc.backends.riscv_accel.weights import cut
+from mcc.driver import Compilation
+from mcc.ir import Module, Region, Yield
+from mcc.options import Options
+from mcc.passes import run_passes
+from mcc.runtime import Program, Target, load_target
+from mcc.runtime.simulator import CycleModel
+
+
+def layers(model: Path, target: str) -> Iterator[Layer]:
+    """The layers that the accelerator runs, equal ones once."""
+    compilation = Compilation(Options(target=target, io="int8"))
+    (module,) = (found for name, found in compilation.walk(model) if name == "partitioned")
+    yield from (op for op in module.body if isinstance(op, Layer))
+
+
+def alone(layer: Layer, target: Target) -> Program:
+    """The program of one layer, which reads its inputs from DRAM."""
+    body = Region([x.type for x in layer.xs], [f"x{i}" for i in range(len(layer.xs))])
+    copy = body.append(clone(layer, dict(zip(layer.xs, body.args, strict=True))))
+    body.append(Yield((copy.result,)))
+    module = Module("alone", body, ["y"])
+    for stage in stages(target):
+        if stage.name in ("tiled", "configured"):
+            module = run_passes(module, stage.passes)
+    return link(module, target).program
+
+
+def simulated(program: Program, target: Target) -> float:
+    """The cycles of the whole program, with its activations in the cache if they fit."""
+    places = [(found.offset, math.prod(found.shape)) for found in program.tensors.values()]
+    cycles: list[int] = []
+    for seed in range(SEEDS):
+        model = CycleModel(target, seed=seed)
+        touch(model, target, places)
+        cycles.append(model.run(program.commands).total)
+    return float(np.mean(cycles))
+
+
+def check(model: Path, name: str) -> None:
+    target = load_target(name)
+    search = Search()
+    checked: set[object] = set()
+    for layer in layers(model, name):
+        product = read_layer(layer)
+        if not isinstance(product, Product) or product.w is not None:
+            continue
+        cuts = [Cut(one, cut(one, 16), target) for one in mappings(product, target)]
+        if cuts[0].key in checked:
+            continue
+        checked.add(cuts[0].key)
+        _, tiling = search.best(cuts, timed)
+        wanted = simulated(alone(layer, target), target)
+        assert tiling.cost == pytest.approx(wanted, rel=0.05), layer.result.name
+    assert checked
+
+
+@pytest.mark.parametrize("target", ["gemmini", "riscv-accel"])
+def test_the_estimate_is_within_a_twentieth(zoo: Zoo, target: str) -> None:
+    check(zoo.model("mnist_cnn"), target)
+
+
+MODELS = [
+    "ic_resnet8",
+    "kws_dscnn",
+    "vww_mobilenet",
+    "ad_autoencoder",
+    "resnet20_cifar10",
+    "sww_dscnn1d",
+    "mobilenet_v1_050_160",
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["gemmini", "riscv-accel"])
+@pytest.mark.parametrize("name", MODELS)
+def test_the_estimate_is_within_a_twentieth_on_larger_models(
+    zoo: Zoo, name: str, target: str
+) -> None:
+    check(zoo.model(name), target)
