@@ -27,7 +27,7 @@ from .moves import plan_move
 from .order import runs
 from .planning import Planned, misfit, planned
 from .products import plan_product
-from .rolling import tile
+from .rolling import Node, tile
 from .steps import Step, in_order
 from .structure import Kernel, Layer, Ready, dram_buffer
 from .writing import Writer, memory_type

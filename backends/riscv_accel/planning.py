@@ -60,8 +60,7 @@ def planned(
         if not held:
             return [_tried(plan) for plan in apart], {}
         try:
-            found = _together(apart, held, names, shared)
-            return [_tried(plan) for plan in found], held
+            return _together(apart, held, names, shared), held
         except _NoRoomError as error:
             banned |= {v for v, h in held.items() if h.first <= error.index <= h.last}
 
@@ -89,7 +88,10 @@ def _chosen(layer: Layer, found: Product | Move, memories: Memories) -> Planned:
 
 
 def _tried(plan: Planned) -> Planned:
-    """The same with the choice that the event model finds best."""
+    """The same with the choice that the event model finds best, for a layer between fences.
+
+    Beside what stays on the chip a layer hardly waits for its first loads, which a trial counts.
+    """
     if not plan.alternatives:
         return plan
     return replace(plan, choices=[tried(plan.alternatives, plan.memories)])

@@ -46,7 +46,8 @@ class Search:
         if products_of(*shortest[0]) >= LONG:
             del shortest[1:]
         tried = [
-            (cut, replace(tiling, cost=self._tried(cut, tiling, trial))) for cut, tiling in shortest
+            (cut, replace(tiling, cost=self._tried(cut, tiling, trial, context)))
+            for cut, tiling in shortest
         ]
         return min(tried, key=lambda pair: pair[1].cost)
 

@@ -79,7 +79,7 @@ def cycles(
     commands, offsets = _program(steps, shared, activations)
     places = [(offsets[name], size) for name, size in activations.items()]
     counts = np.cumsum([lengths(step.products) for step in steps])
-    rest = extent.products - int(counts[-1])
+    rest = extent.products - int(counts[-1]) if len(steps) < extent.steps else 0
     found: list[float] = []
     for seed in range(SEEDS):
         model = CycleModel(shared.target, seed=seed)
