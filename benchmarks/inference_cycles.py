@@ -75,7 +75,12 @@ class Bounds:
 
 def bounds(commands: isa.Commands, nbytes: int, target: Target) -> Bounds:
     """The bounds of `commands`, whose data are `nbytes` if nothing is moved twice."""
-    computes = (isa.ComputePreloaded, isa.ComputeKept)
+    computes = (
+        isa.ComputePreloaded,
+        isa.ComputeKept,
+        isa.ComputeSparsePreloaded,
+        isa.ComputeSparseKept,
+    )
     return Bounds(
         array=sum(int(column(commands, kind, "rows").sum()) for kind in computes),
         memory=nbytes / target.machine.dma.dram_bytes_per_cycle,

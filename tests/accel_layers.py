@@ -110,7 +110,7 @@ def convolutions(draw: st.DrawFn, exits: st.SearchStrategy[Exit], *, stock: bool
     rank = draw(st.sampled_from([1, 2, 2, 2]))
     groups = draw(st.sampled_from([1, 1, 1, 2, 3, 0]))
     channels = draw(st.sampled_from([1, 3, 8, 16, 17, 40]))
-    outputs = draw(st.sampled_from([1, 5, 16, 24, 33]))
+    outputs = draw(st.sampled_from([1, 5, 16, 24, 33, 64]))
     if groups == 0:
         groups = outputs = channels
     channels, outputs = -(-channels // groups) * groups, -(-outputs // groups) * groups
@@ -172,7 +172,7 @@ def matrix_products(draw: st.DrawFn, exits: st.SearchStrategy[Exit]) -> Case:
     """A product with constant weights, or of two activations in batches."""
     builder = Builder(draw(st.integers(0, 2**32 - 1)))
     rows, depth = draw(st.integers(1, 70)), draw(st.integers(1, 70))
-    columns = draw(st.sampled_from([1, 10, 16, 50, 100]))
+    columns = draw(st.sampled_from([1, 10, 16, 50, 64, 100, 128]))
     spread = math.sqrt(depth) * 5000
     if draw(st.booleans()):
         (x,) = builder.start(x=(rows, depth))

@@ -62,10 +62,18 @@ def estimated(cut: Cut, tiling: Tiling) -> float:
     weights = total * cut.tile_rows * again * per_row
     commands += total * again * dim / machine.max_move_bytes * -(-cut.tile_rows // dim)
     loads = inputs + weights + pieces.biased_rows * cut.out_blocks
-    commands += (pieces.biased + pieces.stored) * cut.out_blocks
+    side = cut.side(tiling)
+    commands += (pieces.biased + pieces.stored / side) * cut.out_blocks
     unaligned = product.channels % machine.dma.beat_bytes
-    per_row = machine.timing.store_unaligned_row if unaligned else machine.timing.store_row[0]
+    per_row = machine.timing.store_row[side - 1] / side
+    if unaligned:
+        per_row = machine.timing.store_unaligned_row
     stores = pieces.stored_rows * cut.out_blocks * per_row
+    made = pieces.stored_rows * product.channels
+    if side == 1 and made > machine.dma.l2_bytes:
+        # Lines of which a part is stored are fetched first.
+        lines = made / machine.dma.l2_line_bytes
+        stores = max(stores, lines * machine.timing.store_miss_line)
     if product.residual is not None:
         tiles_each = sum(map(len, cut.diagonals))
         array += pieces.added * tiles_each * dim

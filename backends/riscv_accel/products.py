@@ -179,7 +179,18 @@ class _Schedule:
             self.inputs = Slots((tiling.weights_row,))
         self.diagonals_row = layout.diagonals
         self.sums_rows = cut.accumulator_rows(geometry, geometry.rows, geometry.cols)
+        self.side = cut.side(tiling) if self.memories.held is None else 1
+        if self.side > 1:
+            self.sums_rows = -(-self.sums_rows // self.dim) * self.dim
         self.sums = self.memories.shared.sums
+
+    def _sums_row(self, block: int, pixel: int = 0) -> int:
+        """Where the sums of a block of a group are, from a pixel on.
+
+        Blocks that leave side by side take turns with every `dim` pixels.
+        """
+        together, within = divmod(block, self.side)
+        return together * self.side * self.sums_rows + within * self.dim + pixel * self.side
 
     def _weight_slots(self) -> tuple[int, ...]:
         """The first rows of the slots, first those that the layer before does not read any more.
@@ -362,7 +373,7 @@ class _Schedule:
                         tiles.MoveIn,
                         {"local": "accumulator", "dram": self.memories.constant("bias")},
                         {
-                            "row": sums + i * self.sums_rows + done,
+                            "row": sums + self._sums_row(i, done),
                             "offset": 4 * self.dim * block,
                         },
                         rows=min(self.dim, rows - done),
@@ -427,7 +438,7 @@ class _Schedule:
             if key not in self._nests:
                 pixels = self._pixels(area)
                 self._nests[key] = self._nest(key[0], pixels, self._cols(block), fresh=fresh)
-            moves = {"a": a + first, "second": a + first, "b": b, "c": sums + i * self.sums_rows}
+            moves = {"a": a + first, "second": a + first, "b": b, "c": sums + self._sums_row(i)}
             nodes += [node.moved(moves) for node in self._nests[key]]
             b += len(units) * self.cut.tile_rows
         return nodes
@@ -450,7 +461,11 @@ class _Schedule:
         nodes: list[Node] = []
         for n, unit in enumerate(units):
             for i, (source, target, rows) in enumerate(pixels):
-                addresses = {"a": unit[0][0] + source, "b": n * self.cut.tile_rows, "c": target}
+                addresses = {
+                    "a": unit[0][0] + source,
+                    "b": n * self.cut.tile_rows,
+                    "c": target * self.side,
+                }
                 halves: dict[str, int] = {}
                 if self.cut.paired:
                     # An odd tap is there twice, the second time with weights of zero.
@@ -512,7 +527,7 @@ class _Schedule:
                     addresses = {
                         "a": base + i * block_rows + source,
                         "b": self.diagonals_row + part * tile_rows,
-                        "c": sums + i * self.sums_rows + target,
+                        "c": sums + self._sums_row(i, target),
                     }
                     halves: dict[str, int] = {}
                     if self.cut.diagonals_paired:
@@ -536,8 +551,10 @@ class _Schedule:
     def _stores(self, out: OutTile, g: int, sums: int) -> list[Node]:
         nodes: list[Node] = []
         for i, block in enumerate(self.groups[g]):
+            if i % self.side:
+                continue  # leaves with the one before
             nodes += self.leaving.scales(block)
-            row = sums + i * self.sums_rows
+            row = sums + self._sums_row(i)
             if self.memories.held is not None:
                 nodes += self._held_out(self.memories.held, out, block, row)
             elif out.pooled_rows:
@@ -559,10 +576,10 @@ class _Schedule:
                 pixel = first + (area.row + r) * product.width + area.col + done
                 nodes.append(
                     self.leaving.out(
-                        row + r * pitch + done,
+                        row + (r * pitch + done) * self.side,
                         pixel * product.channels + block * dim,
                         min(dim, count - done),
-                        self._cols(block),
+                        self._cols(block) if self.side == 1 else self.side * dim,
                         product.channels,
                         block,
                     )

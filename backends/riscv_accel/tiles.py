@@ -135,7 +135,8 @@ class MoveOut(
 ):
     """target[offset + i * stride] = int8 of local[row + i], `cols` of it.
 
-    Where the target is the scratchpad, `offset` and `stride` count its rows.
+    Where the target is the scratchpad, `offset` and `stride` count its rows. Columns beyond the
+    array's width lie in the rows that follow, as many rows further on as the array is wide.
 
     From the accumulator `clamp(rne(float32(max(acc, 0) if relu else acc) * scale) + zero, lo, hi)`;
     where `scales` is given, `scale` is row `scales_row` of it, one number a column. Then the table,
@@ -184,8 +185,12 @@ class MoveOut(
     ) -> None:
         row, start = address(self.row, at), address(self.offset, at)
         if not self.pool:
-            data = local[row : row + self.rows, : self.cols]
-            values = self._values(data, scales, tables, at)
+            dim = local.shape[1]
+            blocks = [
+                local[row + first : row + first + self.rows, : self.cols - first]
+                for first in range(0, self.cols, dim)
+            ]
+            values = self._values(np.concatenate(blocks, 1), scales, tables, at)
             self._put(target, start, values)
             return
         height, width, down, right, up, left, rows, cols, out_rows, out_cols, pitch = self.pool
@@ -220,7 +225,8 @@ class MoveOut(
         if data.dtype == np.int32:
             scale: np.ndarray | np.float32 = np.float32(self.scale)
             if scales is not None:
-                scale = scales[address(self.scales_row, at), : self.cols]
+                first = address(self.scales_row, at) * scales.shape[1]
+                scale = scales.reshape(-1)[first : first + self.cols]
             sums = np.maximum(data, np.int32(0)) if self.relu else data
             rounded = np.rint(sums.astype(np.float32) * scale).astype(np.float64) + self.zero
             data = np.clip(rounded, self.lo, self.hi).astype(np.int8)

@@ -210,6 +210,17 @@ class Cut:
         down, across = -(-self.pooled[0] // tiling.rows), -(-self.product.width // tiling.cols)
         return self.product.x.batch * down * across
 
+    def side(self, tiling: Tiling) -> int:
+        """How many output blocks leave side by side, as whole lines of memory."""
+        machine, product, geometry = self.target.machine, self.product, self.geometry(tiling)
+        side = machine.max_move_bytes // self.dim
+        dense = geometry.rows == 1 or geometry.pitch == geometry.cols == product.width
+        rows = self.accumulator_rows(geometry, geometry.rows, geometry.cols)
+        fits = -(-rows // self.dim) * self.dim * tiling.group <= machine.accumulator.total_rows // 2
+        whole = product.channels % machine.max_move_bytes == 0 and tiling.group % side == 0
+        plain = product.exit.pool is None and self.residual_frame is None
+        return side if whole and plain and dense and self.flat(geometry) and fits else 1
+
     def layout(self, tiling: Tiling) -> Layout:
         """The slots of a tiling that `search` has found to fit."""
         inputs, residuals, weights, diagonals = self.regions(tiling)
