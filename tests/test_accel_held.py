@@ -75,7 +75,7 @@ def test_what_leaves_the_kernel_goes_to_dram() -> None:
 
 
 def test_what_does_not_fit_goes_to_dram() -> None:
-    """Of 1024 rows half may hold activations: two images of 23 x 22 rows do not fit there."""
+    """Of 1024 rows three banks of four may hold activations: not two images of 23 x 22 rows."""
     case, target = chain(size=21), small("riscv-accel")
     assert framed(lowered(case, target)) == {"a": True, "b": False, "c": False}
     check(case, target)

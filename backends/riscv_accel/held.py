@@ -51,7 +51,7 @@ def hold(
     banned: Collection[Value],
     target: Target,
 ) -> dict[Value, Held]:
-    """What stays on the chip, placed by lifetime in half of the scratchpad's banks.
+    """What stays on the chip, placed by lifetime in all of the scratchpad's banks but one.
 
     Small tensors come first: they gain most by the row.
 
@@ -67,7 +67,7 @@ def hold(
         return {}
     number = {layer: index for index, layer in enumerate(layers)}
     memory = target.machine.scratchpad
-    limit = memory.banks // 2 * memory.rows
+    limit = (memory.banks - 1) * memory.rows
     wanted: dict[Value, Held] = {}
     for layer in senders:
         if layer.result not in banned:

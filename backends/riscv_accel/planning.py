@@ -27,6 +27,15 @@ class Planned:
     alternatives: Sequence[Choice] = ()
     """The choice was made from these."""
 
+    @property
+    def cost(self) -> float:
+        """Estimated cycles."""
+        return sum(tiling.cost for _, tiling in self.choices)
+
+
+Known = dict[object, Planned]
+"""Layers beside what stays on the chip, by all that their choice depends on."""
+
 
 class _NoRoomError(Exception):
     """What stays in the scratchpad leaves a layer too little."""
@@ -55,14 +64,26 @@ def planned(
     senders, readers = _able(apart)
     moves = {plan.layer for plan in apart if isinstance(plan.found, Move)}
     banned: set[Value] = set()
+    known: Known = {}
     while True:
         held = hold(layers, senders, readers, moves, banned, shared.target)
         if not held:
             return [_tried(plan) for plan in apart], {}
         try:
-            return _together(apart, held, names, shared), held
+            together = _together(apart, held, names, shared, known)
         except _NoRoomError as error:
-            banned |= {v for v, h in held.items() if h.first <= error.index <= h.last}
+            banned |= set(_beside(held, error.index))
+            continue
+        costly = [i for i, plan in enumerate(together) if plan.cost > apart[i].cost + WORTH]
+        if not costly:
+            return together, held
+        for index in costly:
+            banned.add(max(_beside(held, index), key=lambda value: held[value].rows))
+
+
+def _beside(held: Mapping[Value, Held], index: int) -> list[Value]:
+    """What is in the scratchpad while a layer runs."""
+    return [value for value, item in held.items() if item.first <= index <= item.last]
 
 
 def misfit(layer: Layer, target: Target, error: OpError) -> UserError:
@@ -97,8 +118,8 @@ def _tried(plan: Planned) -> Planned:
     return replace(plan, choices=[tried(plan.alternatives, plan.memories)])
 
 
-WORTH = 500.0
-"""Cycles that a layer may take longer for an operand or a result in the scratchpad."""
+WORTH = 1000.0
+"""Estimated cycles that a layer may take longer for an operand or a result in the scratchpad."""
 
 
 def _able(apart: Sequence[Planned]) -> tuple[dict[Layer, Product], dict[Layer, Product]]:
@@ -118,7 +139,7 @@ def _able(apart: Sequence[Planned]) -> tuple[dict[Layer, Product], dict[Layer, P
             if product.x.operand < 0:
                 readers[plan.layer] = product
             continue
-        most = plan.choices[0][1].cost * 1.05 + WORTH
+        most = plan.cost + WORTH
         likely = [cut.product for cut, tiling in plan.alternatives if tiling.cost <= most]
         narrow = [one for one in likely if one.channels == product.channels]
         if narrow:
@@ -133,6 +154,7 @@ def _together(
     held: Mapping[Value, Held],
     names: Mapping[Value, str],
     shared: Shared,
+    known: Known,
 ) -> list[Planned]:
     """The layers beside what stays in the scratchpad; `_NoRoomError` where one does not fit."""
     floors = [0] * len(apart)
@@ -157,8 +179,10 @@ def _together(
             frames,
             any(frame is not None and frame.first == index - 1 for frame in frames),
         )
+        key = (index, stays, floors[index], *frames)
         try:
-            found.append(_chosen(layer, plan.found, memories))
+            known[key] = known.get(key) or _chosen(layer, plan.found, memories)
         except OpError:
             raise _NoRoomError(index) from None
+        found.append(known[key])
     return found
