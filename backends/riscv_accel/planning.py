@@ -76,7 +76,8 @@ def planned(
             continue
         costly = [i for i, plan in enumerate(together) if plan.cost > apart[i].cost + WORTH]
         if not costly:
-            return together, held
+            pairs = zip(together, apart, strict=True)
+            return [_tried(plan) if plan is alone else plan for plan, alone in pairs], held
         for index in costly:
             banned.add(max(_beside(held, index), key=lambda value: held[value].rows))
 
