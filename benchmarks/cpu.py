@@ -157,6 +157,10 @@ def _reached(found: list[Measured]) -> Table:
         "What the CPU code is to reach, one thread",
         "python benchmarks/cpu.py",
         ("class", "peer", "goal", "found", "models", "reached"),
+        notes=[
+            "Geometric means over the models of a class. The bounds that the others hit, and what "
+            "was tried, stand in cpu.md, 'Measured'."
+        ],
     )
     for goal in GOALS:
         rows = [

@@ -193,7 +193,7 @@ NOTES = (
     "with input and output, over DRAM's bytes a cycle; rows moved out over the move-out unit's "
     "rate; commands over the host's rate.",
     "Aims are fixed ones, and for MobileNetV2 1.15 times (riscv-accel) and 1.25 times (gemmini) "
-    "the bound.",
+    "the bound. What it loses, and where, stands in accelerator_compiler.md, 'Bounds'.",
     "DRAM: activations; the bound is the largest sum of what lives at once.",
 )
 
