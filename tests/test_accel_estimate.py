@@ -9,11 +9,11 @@ import pytest
 from zoo import Zoo
 
 from mcc.backends.riscv_accel import link, stages
+from mcc.backends.riscv_accel.choices import timed
 from mcc.backends.riscv_accel.cloning import clone
 from mcc.backends.riscv_accel.emitting import Memories, Shared
 from mcc.backends.riscv_accel.layers import Product, read_layer
 from mcc.backends.riscv_accel.mapping import mappings
-from mcc.backends.riscv_accel.products import timed
 from mcc.backends.riscv_accel.search import Search
 from mcc.backends.riscv_accel.structure import Layer
 from mcc.backends.riscv_accel.tiling import Cut

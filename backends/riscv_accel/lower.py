@@ -19,6 +19,7 @@ from mcc.ops import Conv, Matmul, SumPool
 from mcc.passes import Pass
 from mcc.runtime import Target
 
+from .choices import plan_product
 from .cloning import clone, like_region
 from .emitting import Shared
 from .layers import Product
@@ -26,7 +27,6 @@ from .machines import target_named
 from .moves import plan_move
 from .order import runs
 from .planning import Planned, misfit, planned
-from .products import plan_product
 from .rolling import Node, tile
 from .steps import Step, in_order
 from .structure import Kernel, Layer, Ready, dram_buffer

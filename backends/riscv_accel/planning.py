@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from mcc.ir import OpError, UserError, Value
 from mcc.runtime import Target
 
+from .choices import Choice, alternatives, cheapest, of_activations, tried
 from .emitting import Memories, Shared
 from .held import Held, hold
 from .layers import Move, Product, read_layer
-from .products import Choice, alternatives, cheapest, of_activations, tried
 from .structure import Layer
 
 

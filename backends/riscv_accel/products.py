@@ -1,8 +1,7 @@
 """A convolution or matrix product as a sequence of tile ops."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
 
 import numpy as np
 
@@ -14,138 +13,25 @@ from .emitting import (
     LOAD_REST,
     LOAD_WEIGHTS,
     Leaving,
-    Memories,
-    Shared,
     fill,
     load_runs,
     quads,
 )
 from .estimate import products_of
 from .held import Held
-from .layers import Product
-from .mapping import mappings
 from .memory_map import Slots
 from .patches import Area, Geometry, Run
 from .rolling import Node, roll, tile
-from .search import search
 from .steps import Step
 from .tiling import Cut, OutTile, Tiling, chunks
-from .trial import Extent, cycles
-from .weights import Tap, Tiles, cut, pack
-
-Choice = tuple[Cut, Tiling]
-"""How a product is computed."""
-
-
-def alternatives(product: Product, memories: Memories) -> list[Choice]:
-    """Every mapping of a product with constant weights that fits, each cut as is cheapest.
-
-    Raises:
-        OpError: where none fits the machine.
-    """
-    held_input = memories.held_input(product.x)
-    held_residual = memories.held_input(product.residual)
-    frame = held_input.frame if held_input is not None else None
-    residual = held_residual.frame if held_residual is not None else None
-    fitting: list[Choice] = []
-    misfits: list[OpError] = []
-    beside = [held for held in (memories.held, held_residual) if held is not None]
-    others: Iterable[Product] = ()
-    if frame is None:
-        others = mappings(product, memories.target)
-    found = [one for one in others if all(_suits(held, one, product) for held in beside)]
-    if frame is not None or not all(held.frame.dense for held in beside):
-        found.insert(0, product)  # not as one long row of pixels
-    for one in found:
-        tiles = cut(one, memories.dim)
-        pieces = Cut(one, tiles, memories.target, memories.floor, frame, residual)
-        try:
-            fitting.append((pieces, search(pieces)[0]))
-        except OpError as error:
-            misfits.append(error)
-    if not fitting:
-        raise misfits[0]
-    return fitting
-
-
-def _suits(held: Held, one: Product, plain: Product) -> bool:
-    """Whether a mapping's pixels are those of an image in the scratchpad: one a row."""
-    rows = (one.height, one.width) == (plain.height, plain.width)
-    return one.channels == plain.channels and (rows or held.frame.dense)
-
-
-def cheapest(found: Iterable[Choice]) -> Choice:
-    """The choice that takes fewest cycles."""
-    return min(found, key=lambda choice: choice[1].cost)
-
-
-def tried(found: Sequence[Choice], memories: Memories) -> Choice:
-    """The choice that takes fewest cycles of the best few, by the event model."""
-    context = (memories.held, tuple(memories.frames), memories.waits)
-    cuts = [pieces for pieces, _ in found]
-    return memories.shared.search.best(
-        cuts, lambda pieces, tiling: timed(pieces, tiling, memories), context
-    )
-
-
-def timed(pieces: Cut, tiling: Tiling, memories: Memories) -> float:
-    """The cycles of a product alone, by the event model."""
-    product = pieces.product
-    inside: dict[str, int] = {}
-    for image in (product.x, product.residual):
-        if image is None or image.operand < 0 or memories.held_input(image) is not None:
-            continue
-        name = memories.inputs[image.operand]
-        nbytes = image.offset + image.batch * image.image_stride
-        inside[name] = max(inside.get(name, 1), nbytes)
-    memories = replace(memories, shared=Shared(pieces.target))
-    if memories.held is None:
-        rows, cols = pieces.pooled
-        inside[memories.output] = product.x.batch * rows * cols * product.channels
-    schedule = _Schedule(pieces, tiling, Leaving(memories, product.exit, product.channels))
-    extent = schedule.extent(sum(inside.values()))
-    steps = list(islice(schedule.steps(fenced=False), extent.timed))
-    return cycles(steps, extent, memories.shared, inside)
-
-
-def of_activations(product: Product, memories: Memories) -> list[Choice]:
-    """Weights that are activations differ from image to image: one product each.
-
-    Raises:
-        OpError: where one does not fit the machine.
-    """
-    dim = memories.dim
-    chosen: list[Choice] = []
-    assert product.w is not None, "its weights are an activation"
-    for image in range(product.x.batch):
-        w = product.w.one(image if product.w.batch > 1 else 0)
-        one = replace(product, x=product.x.one(image), w=w)
-        taps = tuple((0, 0, block) for block in range(-(-product.x.channels // dim)))
-        count = -(-product.channels // dim)
-        pieces = Cut(one, Tiles((taps,) * count, ()), memories.target, memories.floor)
-        tiling = search(pieces)[0]
-        if memories.held_input(product.w) is not None:
-            # They lie there whole.
-            tiling = replace(tiling, chunk=pieces.in_blocks, input_slots=1, weight_slots=1)
-        chosen.append((pieces, tiling))
-    return chosen
-
-
-def plan_product(found: Sequence[Choice], memories: Memories) -> Iterator[Step]:
-    """The steps of a product; fills `memories` with the constants they load."""
-    fenced = memories.shared.fences(memories.inputs)
-    first = found[0][0].product
-    leaving = Leaving(memories, first.exit, first.channels)
-    for image, (pieces, tiling) in enumerate(found):
-        schedule = _Schedule(pieces, tiling, leaving, image)
-        yield from schedule.steps(fenced=fenced and image == 0)
-
+from .trial import Extent
+from .weights import Tap, pack
 
 FEW_STEPS = 24
 """Up to which a layer's loads and stores are woven in one by one."""
 
 
-class _Schedule:
+class Schedule:
     """Walks over tiles, groups of output blocks, chunks of input blocks; loads a step ahead."""
 
     def __init__(self, cut: Cut, tiling: Tiling, leaving: Leaving, image: int = 0) -> None:
