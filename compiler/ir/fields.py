@@ -71,10 +71,6 @@ class Field:
             return self.annotation.__name__
         return str(self.annotation).replace("typing.", "")
 
-    def accepts(self, value: object) -> bool:
-        """Whether the field can hold a value, or one that it converts to without loss."""
-        return self.convert(value) is not MISSING
-
 
 def read_fields(cls: type, value_type: type, region_type: type) -> tuple[Field, ...]:
     """The fields of an op class, its bases' first, as a dataclass would order them."""
