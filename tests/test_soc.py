@@ -263,13 +263,28 @@ def test_outputs_are_the_simulators(digits: tuple[Target, Path], examples: Path)
 
 
 @pytest.mark.slow
-def test_the_command_line_runs_an_elf(digits: tuple[Target, Path]) -> None:
+def test_the_command_line_runs_an_elf_on_the_machine_it_was_built_for(
+    digits: tuple[Target, Path],
+) -> None:
     target, path = digits
-    command = [sys.executable, "-m", "mcc", "run", "--elf", str(path), "--target", target.name]
+    command = [sys.executable, "-m", "mcc", "run", "--elf", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "PASS\nexit 0: " in done.stdout
     assert "instructions retired" in done.stdout
+    assert f"cycles on {target.name}\n" in done.stdout
+
+
+def test_an_elf_of_others_needs_a_target(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = load_target("gemmini")
+    path = tmp_path / "other.elf"
+    path.write_bytes(build("int main(void) { board_exit(0); return 0; }", target))
+    assert run_command(["run", "--elf", str(path)]) == 2
+    assert "other.elf: does not say for which machine it was built" in capsys.readouterr().err
+    assert run_command(["run", "--elf", str(path), "--target", "gemmini"]) == 0
+    assert "cycles on gemmini" in capsys.readouterr().out
 
 
 @pytest.mark.slow

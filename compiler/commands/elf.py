@@ -8,17 +8,27 @@ import click
 from .output import print_json
 
 
-def run_program(path: Path, target_name: str, *, as_json: bool) -> None:
-    """Run an ELF file and show what it prints and takes; status 1 where it reports a failure."""
+def run_program(path: Path, target_name: str | None, *, as_json: bool) -> None:
+    """Run an ELF file and show what it prints and takes; status 1 where it reports a failure.
+
+    Without `target_name` it runs on the target that the file names.
+    """
     from mcc.ir import UserError
     from mcc.runtime import load_target
-    from mcc.runtime.soc import run_elf
+    from mcc.runtime.soc import Elf, run_elf
 
     try:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", where=str(path)) from None
-    target = load_target(target_name)
+    name = target_name or Elf.read(content, str(path)).target
+    if name is None:
+        raise UserError(
+            "does not say for which machine it was built",
+            where=str(path),
+            remedy="give --target, one of `mcc targets` or a target file",
+        )
+    target = load_target(name)
 
     def show(text: str) -> None:
         click.echo(text, nl=False)

@@ -26,9 +26,7 @@ SHOWN = 10
 @click.option(
     "--elf", type=click.Path(path_type=Path), help="Run this RISC-V program instead of ARTIFACT."
 )
-@click.option(
-    "--target", default="riscv-accel", show_default=True, help="The machine that runs --elf."
-)
+@click.option("--target", help="The machine that runs --elf, if not the one it was built for.")
 @json_option
 @verbose_option
 def command(
@@ -39,7 +37,7 @@ def command(
     threads: int | None,
     synthetic: bool,
     elf: Path | None,
-    target: str,
+    target: str | None,
     as_json: bool,
     verbose: int,
 ) -> None:

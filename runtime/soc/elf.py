@@ -1,4 +1,4 @@
-"""Reading a RISC-V ELF executable: what to load where, and its symbols.
+"""Reading a RISC-V ELF executable: what to load where, its symbols, and the machine it is for.
 
 The structures are those of the System V ABI, «Object files», for 64-bit little-endian files.
 """
@@ -11,8 +11,12 @@ from functools import cached_property
 from mcc.ir import UserError
 
 _RISCV = 243
-_LOAD, _SYMBOLS, _CODE_FLAG = 1, 2, 1
+_LOAD, _SYMBOLS, _NOTE, _CODE_FLAG = 1, 2, 7, 1
 _FLOAT_ABI = 0x6
+NOTE_OWNER = "mcc"
+"""Owner of the note (`.note.mcc`) whose text is the name of the target."""
+NOTE_TARGET = 1
+"""The type of that note."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +73,7 @@ class Elf:
     @cached_property
     def symbols(self) -> dict[str, int]:
         """Addresses by name."""
-        start, size, count = self._table(40, 58)
-        sections = [
-            struct.unpack_from("<IIQQQQIIQQ", self.content, start + index * size)
-            for index in range(count)
-        ]
+        sections = self._sections
         found: dict[str, int] = {}
         for section in sections:
             if section[1] != _SYMBOLS:
@@ -85,6 +85,20 @@ class Elf:
                 if text and not text.startswith(b"."):  # the assembler's own
                     found[text.decode(errors="replace")] = value
         return found
+
+    @cached_property
+    def target(self) -> str | None:
+        """The name of the target that mcc built the program for, from its note."""
+        for section in self._sections:
+            if section[1] != _NOTE or section[5] < 12:
+                continue
+            owner, length, kind = struct.unpack_from("<III", self.content, section[4])
+            start = section[4] + 12
+            name = self.content[start : start + owner].rstrip(b"\0")
+            if name == NOTE_OWNER.encode() and kind == NOTE_TARGET:
+                text = start + -(-owner // 4) * 4
+                return self.content[text : text + length].rstrip(b"\0").decode(errors="replace")
+        return None
 
     def near(self, address: int) -> str:
         """`function+0x12` for an address of code, or the address."""
@@ -104,6 +118,14 @@ class Elf:
                 word = int.from_bytes(content[offset : offset + 4], "little")
                 if word & 3 == 3:
                     yield segment.address + offset, word
+
+    @cached_property
+    def _sections(self) -> list[tuple[int, ...]]:
+        start, size, count = self._table(40, 58)
+        return [
+            struct.unpack_from("<IIQQQQIIQQ", self.content, start + index * size)
+            for index in range(count)
+        ]
 
     def _table(self, offset_at: int, size_at: int) -> tuple[int, int, int]:
         """Offset, entry size and count of the program or section headers."""

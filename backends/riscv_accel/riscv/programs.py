@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from mcc.ir import Array, Module, UserError
 from mcc.runtime import Target
-from mcc.runtime.soc import Elf
+from mcc.runtime.soc import NOTE_OWNER, NOTE_TARGET, Elf
 
 from ..linking import link
 from .on_chip import MACRO
@@ -52,6 +52,7 @@ def elf(source: Source, reference: Module, feeds: Sequence[Mapping[str, Array]])
         "model.c": f"#define {MACRO}\n" + source.source(weights=False),
         "weights.bin": source.weights,
         "weights.S": _INCLUDED,
+        "note.S": _note(source.target.name),
         "link.ld": script,
         **self_test(source, reference, feeds),
     }
@@ -94,6 +95,17 @@ model_weights:
 """
 
 _INCLUDED = _SECTION + '\t.incbin\t"weights.bin"\n'
+
+
+def _note(target: str) -> str:
+    """An ELF note that tells `mcc run --elf` which machine the program is for."""
+    text = target.encode()
+    return (
+        '\t.section\t.note.mcc, "", @note\n\t.p2align\t2\n'
+        f"\t.long\t{len(NOTE_OWNER) + 1}, {len(text)}, {NOTE_TARGET}\n"
+        f'\t.asciz\t"{NOTE_OWNER}"\n\t.p2align\t2\n'
+        f"\t.byte\t{', '.join(map(str, text))}\n\t.p2align\t2\n"
+    )
 
 
 def _with_board(source: Source, files: Mapping[str, str | bytes]) -> dict[str, str | bytes]:
