@@ -63,6 +63,13 @@ class Machine:
     """Lanes for each of which one instruction adds four products of 8-bit integers (VNNI), or 0."""
     pair_lanes: int
     """Lanes for each of which one instruction adds two products of 16-bit integers, or 0."""
+    arm_dots: bool
+    """Whether NEON adds four products of signed bytes for each lane (`sdot`)."""
+    arm_mixed_dots: bool
+    """The same for unsigned by signed bytes (`usdot`)."""
+    widening_lanes: int
+    """Lanes of a pair of registers to which one instruction adds products of 16-bit integers
+    (RISC-V), or 0."""
     permutes_bytes: bool
     """Whether one instruction looks 64 bytes up in a table of 128 (AVX-512 VBMI)."""
     amx_int8: bool
@@ -75,7 +82,7 @@ class Machine:
     @property
     def instruction_set(self) -> str:
         """What kernels are tuned for: machines that agree in it share a database."""
-        products = "-vnni" if self.vnni_lanes else ""
+        products = "-vnni" if self.vnni_lanes else "-dotprod" if self.arm_dots else ""
         return f"{self.triple.split('-')[0]}-{8 * self.vector_bytes}{products}"
 
     def lanes(self, dtype: str) -> int:
@@ -106,6 +113,7 @@ def machine_of(target: Target) -> Machine:
                 f"LLVM knows no processor {cpu!r} for {triple}", remedy=known_names(names)
             )
     x86 = triple.startswith(("x86_64", "i686"))
+    arm = triple.startswith("aarch64")
     table = _flags_of(triple)
     if not target.host.triple and not target.host.cpu and x86:
         features = (*_corrections(_features(triple, cpu, ())), *features)
@@ -121,6 +129,9 @@ def machine_of(target: Target) -> Machine:
         registers=32 if wide or not x86 else 16,
         vnni_lanes=16 if wide and "avx512vnni" in found else 8 if "avxvnni" in found else 0,
         pair_lanes=(16 if wide else 8 if "avx2" in found else 4) if x86 else 0,
+        arm_dots=arm and "dotprod" in found,
+        arm_mixed_dots=arm and "i8mm" in found,
+        widening_lanes=8 if triple.startswith("riscv64") and "v" in found else 0,
         permutes_bytes=wide and "avx512vbmi" in found,
         amx_int8=tiles and "amx-int8" in found,
         amx_bf16=tiles and "amx-bf16" in found,

@@ -80,7 +80,7 @@ def _costs(
     for vectors in range(1, most_vectors + 1):
         # Beside the block: a vector of weights for each column, and two for x and what is computed.
         # One too many, and LLVM keeps the whole block on the stack.
-        most = (machine.registers - vectors - 2) // vectors
+        most = (machine.registers - vectors - 2) // (vectors * product.registers)
         sizes = [(size, 1) for size in range(1, min(tile, most) + 1)]
         sizes += [(tile, together) for together in range(2, min(rows, most // max(1, tile)) + 1)]
         for size, together in sizes:

@@ -19,7 +19,7 @@ from .contract import Contraction, merged_positions, rows_together
 from .elementwise import strided_copy
 from .loops import Loop, collapse
 from .matrices import Matrices, lead_strides
-from .products import Product, Vnni, correction, multiply_add, product_of
+from .products import Product, correction, multiply_add, product_of
 from .pruned import sparse_conv, sparse_matmul
 from .scalar import clamp
 from .shape import padded
@@ -279,8 +279,6 @@ def _pack_matrix(weights: Array, depth: int, width: int, blocks: int, product: P
 def _matmul_correction(
     planner: Planner, tail: Tail, product: Product, weights: Array, view: Matrices
 ) -> None:
-    if not isinstance(product, Vnni):
-        return
     depth, columns = weights.shape[-2:]
     rows = weights.swapaxes(-1, -2).reshape(math.prod(weights.shape[:-2]) * columns, depth)
     strides = [0] * len(tail.shape)

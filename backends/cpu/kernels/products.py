@@ -22,6 +22,8 @@ class Product:
     start: Number
     step: int = 1
     has_weights: bool = True
+    registers: int = 1
+    """Vector registers that an accumulator takes."""
 
     def x(self, buffer: Buffer, place: Index, lanes: int, stride: int) -> Expr:
         """The x operand: one element for all lanes (stride 0), or one a lane."""
@@ -62,19 +64,23 @@ class Fold(Product):
 
 
 @dataclass(frozen=True)
-class Vnni(Product):
-    """VNNI: four products of 8-bit integers for each lane, in one instruction.
+class Dots(Product):
+    """Four products of 8-bit integers for each lane, in one instruction: VNNI, ARM's dot products.
 
-    The instruction multiplies unsigned by signed. A signed x enters as x + 128, which whoever packs
-    the weights takes back by adding -128 * sum(w) to every result.
+    The instruction takes weights with a sign, and x of one kind. An x of the other kind enters as
+    x + shift, which whoever packs the weights takes back by adding -shift * sum(w) to every result.
     """
 
     step: int = 4
-    signed: bool = True
+    instruction: str = "llvm.x86.avx512.vpdpbusd.{bits}"
+    """LLVM's name, where the size of the accumulator in bits is part of it."""
+    shift: int = 0
+    """128, -128 or 0."""
 
     def x(self, buffer: Buffer, place: Index, lanes: int, stride: int) -> Expr:
         four = buffer.load(place, 4).bits("int32", 1)
-        shifted = four ^ -0x7F7F7F80 if self.signed else four
+        # Modulo 256, adding and subtracting 128 are the same, and neither carries.
+        shifted = four ^ -0x7F7F7F80 if self.shift else four
         return shifted.broadcast(lanes)
 
     def w(self, buffer: Buffer, place: Index, lanes: int, stride: int) -> Expr:
@@ -83,7 +89,7 @@ class Vnni(Product):
     def combine(self, writer: Writer, total: Expr, x: Expr, w: Expr | None) -> Expr:
         assert w is not None
         bytes_ = x.bits("uint8", 4 * total.lanes)
-        return intrinsic(f"llvm.x86.avx512.vpdpbusd.{32 * total.lanes}", total, bytes_, w)
+        return intrinsic(self.instruction.format(bits=32 * total.lanes), total, bytes_, w)
 
     def vectors(self, extent: int) -> list[tuple[int, int]]:
         return _padded_vectors(extent, self.lanes)
@@ -122,6 +128,20 @@ class Pairs(Product):
         return _padded_vectors(extent, self.lanes)
 
 
+@dataclass(frozen=True)
+class Widening(Product):
+    """RISC-V: 16-bit integers by one of x, added to two registers of 32-bit lanes (`vwmacc.vx`)."""
+
+    registers: int = 2
+
+    def x(self, buffer: Buffer, place: Index, lanes: int, stride: int) -> Expr:
+        # LLVM takes the scalar into the instruction where it is widened before it is spread.
+        return buffer.load(place).cast(self.dtype).broadcast(lanes)
+
+    def packed(self, weights: Array) -> Array:
+        return weights.astype(np.int16)
+
+
 def _padded_vectors(extent: int, lanes: int) -> list[tuple[int, int]]:
     """Vectors of at least four lanes; those of the last may count in part."""
     found: list[tuple[int, int]] = []
@@ -140,11 +160,21 @@ def multiply_add(dtype: str, machine: Machine) -> Product:
 
 def product_of(x: DType, w: DType, result: str, machine: Machine, *, constant_w: bool) -> Product:
     """The fastest kind for these types on this machine."""
-    if constant_w and x in (DType.I8, DType.U8) and w is DType.I8:
-        if machine.vnni_lanes:
-            return Vnni("int32", machine.vnni_lanes, 0, signed=x is DType.I8)
-        if machine.pair_lanes:
-            return Pairs("int32", machine.pair_lanes, 0)
+    if not constant_w or x not in (DType.I8, DType.U8) or w is not DType.I8:
+        return multiply_add(result, machine)
+    signed = x is DType.I8
+    if machine.vnni_lanes:
+        return Dots("int32", machine.vnni_lanes, 0, shift=128 if signed else 0)
+    if machine.arm_dots:
+        if not signed and machine.arm_mixed_dots:
+            return Dots("int32", 4, 0, instruction="llvm.aarch64.neon.usdot")
+        return Dots(
+            "int32", 4, 0, instruction="llvm.aarch64.neon.sdot", shift=0 if signed else -128
+        )
+    if machine.pair_lanes:
+        return Pairs("int32", machine.pair_lanes, 0)
+    if machine.widening_lanes:
+        return Widening("int32", machine.widening_lanes, 0)
     return multiply_add(result, machine)
 
 
@@ -170,7 +200,7 @@ def _plus(writer: Writer, a: Expr, b: Expr) -> Expr:
 
 def correction(product: Product, weights: Array) -> Array | None:
     """What takes back a product's shift of x, for each row of `weights` [rows, taps]."""
-    if not isinstance(product, Vnni) or not product.signed:
+    if not isinstance(product, Dots) or not product.shift:
         return None
     sums: Array = weights.astype(np.int64).sum(1)
-    return (-128 * sums).astype(np.int32)
+    return (-product.shift * sums).astype(np.int32)
