@@ -136,3 +136,20 @@ def difference(found: Array, wanted: Array, tolerance: float) -> str:
     )
     worst = np.abs(np.nan_to_num(found) - np.nan_to_num(wanted)).max(initial=0.0)
     return "" if close.all() else f"{(~close).sum()} of {close.size} differ, by {worst} at most"
+
+
+def floats(rng: np.random.Generator, *shape: int, dtype: str = "f4") -> Array:
+    """Normally distributed numbers."""
+    return rng.standard_normal(shape).astype(dtype)
+
+
+def integers(rng: np.random.Generator, *shape: int, dtype: str = "i1") -> Array:
+    """Numbers of all a type holds, or of 21 bits."""
+    limits = np.iinfo(dtype)
+    low, high = max(limits.min, -(2**20)), min(limits.max, 2**20)
+    return rng.integers(low, high, shape, endpoint=True).astype(dtype)
+
+
+def in_layout(array: Array, layout: str) -> Array:
+    """An array of channels first, with its channels where a layout has them."""
+    return array if layout == "nchw" else np.ascontiguousarray(np.moveaxis(array, 1, -1))
