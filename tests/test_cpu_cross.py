@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -115,8 +115,8 @@ def products() -> tuple[Module, list[Array]]:
 
 def target_of(machine: Machine) -> Target:
     target = load_target(machine.target)
-    host = replace(target.host, features=(*target.host.features, *machine.features))
-    return replace(target, host=host)
+    features = (*target.host.features, *machine.features)
+    return target.model_copy(update={"host": target.host.model_copy(update={"features": features})})
 
 
 @pytest.mark.parametrize("name", MACHINES)
