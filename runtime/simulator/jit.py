@@ -10,8 +10,12 @@ R = TypeVar("R")
 
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
-    """Compiles `function`, which only kernels call, and keeps the machine code by the source."""
-    return _compiled(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    """Compiles `function`, which only kernels call, and keeps the machine code by the source.
+
+    It is always inlined: a call would pass the state (`Clock`, `Memory`) array by array, some 200
+    words, which costs more than most kernels do.
+    """
+    return _compiled(function, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True)
 
 
 def entry(function: Callable[P, R]) -> Callable[P, R]:
