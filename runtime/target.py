@@ -20,6 +20,8 @@ EXTENSIONS: dict[str, str] = {
     "pool": "max and average pooling with windows up to 15 at move-out",
     "move_out_scratchpad": "move-out into scratchpad rows instead of DRAM",
     "sparse_2_4": "2:4 weights: a tile twice as deep in the time of a dense one",
+    "int4": "weights of 4 bits, unpacked while they are moved in",
+    "wide_move_in": "int8 moved into the accumulator with a float32 scale, in the order of loads",
     "loop_conv": "convolutions unrolled in hardware (LOOP_CONV_WS; some Gemminis)",
     "pixel_repeats": "move-in that writes a pixel's channels into several rows (some Gemminis)",
 }

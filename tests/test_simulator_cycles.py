@@ -83,6 +83,28 @@ def test_loads_cost_their_beats() -> None:
     assert cycles(moves(32, 24)) == pytest.approx(32 * 30, rel=0.1)
 
 
+def test_packed_loads_cost_a_cycle_a_row_and_half_the_lines() -> None:
+    packed = isa.ConfigLoad(stride=64, packed=1).commands()
+    tiles = np.arange(64)
+    # 64 bytes are 8 rows of the scratchpad, where they are 4 of int8.
+    wide = isa.MoveIn.pack(dram=0x1000 + 1024 * tiles, local=128 * tiles % 8192, cols=128, rows=16)
+    assert cycles(packed, wide) == pytest.approx(64 * 128, rel=0.02)
+    assert cycles(packed, wide, warm=False) == pytest.approx(64 * 128, rel=0.02)
+
+
+def test_wide_loads_cost_what_accumulating_ones_do() -> None:
+    shrunk = isa.ConfigLoad(stride=64, shrink=1).commands()
+    wide = isa.ConfigLoad(stride=64, shrink=1, wide=1).commands()
+    rows = np.arange(32) % 8 * 64
+    adding = accumulator(rows, accumulate=True)
+    moves = [
+        isa.MoveIn.pack(dram=0x1000, local=local, cols=16, rows=16)
+        for local in (adding, accumulator(rows))
+    ]
+    assert cycles(wide, moves[0]) == cycles(wide, moves[1]) == cycles(shrunk, moves[0])
+    assert cycles(wide, moves[0]) == pytest.approx(32 * 16 * 4.5, rel=0.05)
+
+
 def test_cold_loads_cost_whole_lines() -> None:
     line = TARGET.machine.dma.l2_line_bytes / TARGET.machine.dma.dram_bytes_per_cycle
     assert cycles(moves(32, 64), warm=False) == pytest.approx(32 * 16 * line, rel=0.05)

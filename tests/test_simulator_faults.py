@@ -154,6 +154,20 @@ def fault(*program: Instruction, extensions: bool = True) -> SimulatorFault:
             "uses accumulator row 0, which two loads wrote with nothing in between to order them",
         ),
         ([isa.ConfigLoad(state=3)], "there are only load states 0, 1 and 2"),
+        ([isa.ConfigLoad(packed=1, shrink=1)], "packed excludes shrink and repeats"),
+        ([isa.ConfigLoad(wide=1)], "wide says how int8 is scaled, so it needs shrink"),
+        (
+            [isa.ConfigLoad(packed=1), FILL_SUMS],
+            "moves packed 4-bit values into the accumulator, which takes none",
+        ),
+        (
+            [isa.ConfigLoad(shrink=1, wide=1), FILL],
+            "moves into the scratchpad with a load state that is wide",
+        ),
+        (
+            [isa.ConfigLoad(), isa.MoveIn(cols=65, rows=1)],
+            "a row of 65 bytes is moved, at most 64 can be",
+        ),
     ],
 )  # fmt: skip
 def test_faults_say_what_went_wrong(program: list[Instruction], message: str) -> None:
@@ -163,6 +177,10 @@ def test_faults_say_what_went_wrong(program: list[Instruction], message: str) ->
 def test_a_missing_extension_is_an_illegal_instruction() -> None:
     found = fault(isa.Fence(), isa.ConfigPad(pad=3), extensions=False)
     assert "gemmini lacks the extension zero_point" in str(found)
+    found = fault(isa.ConfigLoad(packed=1), extensions=False)
+    assert "packed needs the extension int4" in str(found)
+    found = fault(isa.ConfigLoad(wide=1, shrink=1), extensions=False)
+    assert "wide needs the extension wide_move_in" in str(found)
 
 
 @pytest.mark.parametrize("funct7", [22, 99, 125])

@@ -45,6 +45,7 @@ from .loops import (
     LoopWsStridesDC,
 )
 from .moves import MoveIn, MoveIn2, MoveIn3, MoveOut
+from .nibbles import pack_nibbles, unpack_nibbles
 from .sparse import ComputeSparseKept, ComputeSparsePreloaded, PreloadSparse
 from .sparsity import is_sparse, pack_sparse, unpack_sparse
 from .state import State, Window
@@ -120,11 +121,13 @@ __all__ = [
     "is_sparse",
     "operation",
     "operations",
+    "pack_nibbles",
     "pack_sparse",
     "parse_local",
     "relocate",
     "row_of",
     "scratchpad",
+    "unpack_nibbles",
     "unpack_sparse",
     "update_document",
 ]

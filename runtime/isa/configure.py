@@ -61,6 +61,12 @@ class ConfigLoad(Instruction, mnemonic="config_ld", funct7=0, selector=1):
     shrink: int = integer("rs1", 2, 2, default=0)
     """1: moves into the accumulator read int8 from DRAM, else int32."""
     state: int = integer("rs1", 4, 3, default=0)
+    packed: int = integer("rs1", 5, 5, default=0)
+    """1: moves into the scratchpad read 4 bits a column, the lower half of a byte first (extension
+    int4)."""
+    wide: int = integer("rs1", 6, 6, default=0)
+    """1: int8 moved into the accumulator is scaled as `rne(x * scale)` in int32, where it would
+    saturate to int8, and such loads are ordered with others (extension wide_move_in)."""
     pixel_repeats: int = integer("rs1", 15, 8, default=1)
     """Times that each row of int8 is written into the scratchpad: after the first, each time one
     row higher and `cols` columns further (for convolutions of few channels). The hardware reads 0
@@ -68,7 +74,7 @@ class ConfigLoad(Instruction, mnemonic="config_ld", funct7=0, selector=1):
     block_stride: int = integer("rs1", 31, 16, default=16)
     """Local rows from one block of `dim` columns to the next."""
     scale: float = real("rs1", 63, 32, default=1.0)
-    """Of int8 data: `sat8(rne(x * scale))`; int32 is never scaled."""
+    """Of int8 data: `sat8(rne(x * scale))`, unless `wide`; int32 is never scaled."""
     stride: int = integer("rs2", 63, 0, default=0)
     """DRAM bytes from one row to the next; 0 repeats the same row."""
 
@@ -78,8 +84,16 @@ class ConfigLoad(Instruction, mnemonic="config_ld", funct7=0, selector=1):
     @classmethod
     def limits(cls, fields: Columns, machine: "Accelerator") -> Refusals:
         yield fields["state"] > 2, "there are only load states 0, 1 and 2"
+        packed, wide = fields["packed"] == 1, fields["wide"] == 1
+        repeated = fields["pixel_repeats"] > 1
         if "pixel_repeats" not in machine.extensions:
-            yield fields["pixel_repeats"] > 1, "pixel repeats are not portable"
+            yield repeated, "pixel repeats are not portable"
+        if "int4" not in machine.extensions:
+            yield packed, "packed needs the extension int4"
+        if "wide_move_in" not in machine.extensions:
+            yield wide, "wide needs the extension wide_move_in"
+        yield packed & (repeated | (fields["shrink"] == 1)), "packed excludes shrink and repeats"
+        yield wide & (fields["shrink"] == 0), "wide says how int8 is scaled, so it needs shrink"
 
 
 class ConfigStore(Instruction, mnemonic="config_st", funct7=0, selector=2):

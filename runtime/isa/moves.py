@@ -16,6 +16,7 @@ from .locals import (
     in_accumulator,
     row_of,
 )
+from .nibbles import unpack_nibbles
 
 if TYPE_CHECKING:
     from ..target import Accelerator
@@ -34,7 +35,8 @@ def refuse_odd_local(local: npt.NDArray[np.number]) -> npt.NDArray[np.bool_]:
 class MoveIn(Instruction, mnemonic="mvin", funct7=2):
     """Moves rows from DRAM into the scratchpad or the accumulator; from address 0 comes padding.
 
-    The scratchpad takes int8; the accumulator int32, or int8 where the load state shrinks.
+    The scratchpad takes int8, or int4 where the load state says packed; the accumulator int32, or
+    int8 where it shrinks.
 
     Columns beyond `dim` go to further blocks of rows, `block_stride` apart. Columns not given keep
     what they held.
@@ -52,18 +54,8 @@ class MoveIn(Instruction, mnemonic="mvin", funct7=2):
         config = state.load[self.load_state]
         to_accumulator = in_accumulator(self.local)
         half = state.scratchpad.shape[0] // 2
-        element = np.dtype(np.int32 if to_accumulator and not config.shrink else np.int8)
         for row in range(self.rows):
-            start = self.dram + row * config.stride
-            if self.dram:
-                data = state.dram[start : start + self.cols * element.itemsize].view(element)
-            elif to_accumulator:
-                data = np.zeros(self.cols, element)
-            else:
-                data = np.full(self.cols, state.pads[self.load_state], element)
-            if self.dram and element == np.int8 and config.scale != 1.0:
-                scaled = np.rint(data.astype(np.float32) * np.float32(config.scale))
-                data = np.clip(scaled, -128, 127).astype(np.int8)
+            data = self._incoming(state, row)
             for block, width in state.blocks(self.cols):
                 target = row_of(self.local) + block * config.block_stride + row
                 part = data[block * state.dim : block * state.dim + width]
@@ -79,9 +71,33 @@ class MoveIn(Instruction, mnemonic="mvin", funct7=2):
                 else:
                     state.accumulator[target, :width] = part
 
+    def _incoming(self, state: "State", row: int) -> npt.NDArray[np.int8] | npt.NDArray[np.int32]:
+        """A row of padding, or of DRAM's data, unpacked and scaled."""
+        config, to_accumulator = state.load[self.load_state], in_accumulator(self.local)
+        if not self.dram:
+            if to_accumulator:
+                return np.zeros(self.cols, np.int32)
+            return np.full(self.cols, state.pads[self.load_state], np.int8)
+        data = state.dram[self.dram + row * config.stride :]
+        if to_accumulator and not config.shrink:
+            return data[: 4 * self.cols].view(np.int32)
+        if config.packed:
+            values = unpack_nibbles(data[: (self.cols + 1) // 2])[: self.cols]
+        else:
+            values = data[: self.cols].view(np.int8)
+        if config.scale == 1.0:
+            return values
+        scaled = np.rint(values.astype(np.float32) * np.float32(config.scale))
+        if config.wide:
+            whole = np.clip(scaled.astype(np.float64), -(2**31), 2**31 - 1)
+            return np.asarray(whole, np.int32)
+        return np.asarray(np.clip(scaled, -128, 127), np.int8)
+
     @classmethod
     def limits(cls, fields: Columns, machine: "Accelerator") -> Refusals:
-        yield from _shape_limits(fields, machine)
+        # Whether a load state packs is not known here; bytes are looked at when a move runs.
+        widest = machine.max_move_bytes * (2 if "int4" in machine.extensions else 1)
+        yield from _shape_limits(fields, machine, widest)
         wide = fields["local"].astype(np.int64)
         yield (
             refuse_odd_local(wide) | (wide == GARBAGE),
@@ -122,7 +138,7 @@ class MoveOut(Instruction, mnemonic="mvout", funct7=3):
 
     @classmethod
     def limits(cls, fields: Columns, machine: "Accelerator") -> Refusals:
-        yield from _shape_limits(fields, machine, rows_may_be_none=True)
+        yield from _shape_limits(fields, machine, machine.max_move_bytes, rows_may_be_none=True)
         yield fields["dram"] == 0, "a move-out needs a DRAM address"
         yield from source_limits(fields)
 
@@ -141,12 +157,9 @@ def source_limits(fields: Columns) -> Refusals:
 
 
 def _shape_limits(
-    fields: Columns, machine: "Accelerator", *, rows_may_be_none: bool = False
+    fields: Columns, machine: "Accelerator", widest: int, *, rows_may_be_none: bool = False
 ) -> Refusals:
     rows, cols = fields["rows"].astype(np.int64), fields["cols"].astype(np.int64)
     least = 0 if rows_may_be_none else 1
     yield (rows < least) | (rows > machine.dim), f"rows must be {least} to {machine.dim}"
-    yield (
-        (cols < 1) | (cols > machine.max_move_bytes),
-        f"cols must be 1 to {machine.max_move_bytes}",
-    )
+    yield (cols < 1) | (cols > widest), f"cols must be 1 to {widest}"

@@ -23,7 +23,9 @@ from mcc.ir import UserError
     REPEATS_TOO_WIDE,
     UNORDERED_ROW,
     READ_UNDEFINED_WEIGHTS,
-) = range(20)
+    PACKED_TO_ACCUMULATOR,
+    WIDE_TO_SCRATCHPAD,
+) = range(22)
 
 _SENTENCES = {
     DRAM_BOUNDS: "DRAM bytes {0:#x} to {1:#x} are outside the {2:#x} bytes there are",
@@ -55,6 +57,8 @@ _SENTENCES = {
         "uses accumulator row {0}, which two loads wrote with nothing in between to order them; "
         "hardware may keep either"
     ),
+    PACKED_TO_ACCUMULATOR: "moves packed 4-bit values into the accumulator, which takes none",
+    WIDE_TO_SCRATCHPAD: "moves into the scratchpad with a load state that is wide",
     REPEATS_TOO_WIDE: "{0} repeats of {1} columns take one row of {2} in the scratchpad",
 }
 

@@ -13,11 +13,13 @@ from .faults import (
     BLOCKS_OVERLAP,
     DRAM_BOUNDS,
     MOVE_TOO_WIDE,
+    PACKED_TO_ACCUMULATOR,
     REPEATS_TOO_WIDE,
     SCRATCHPAD_BOUNDS,
     STALE_DRAM,
     UNORDERED_LOADS,
     UNORDERED_ROW,
+    WIDE_TO_SCRATCHPAD,
 )
 from .jit import kernel
 from .memory import EPOCH, LOAD, PAD, Memory, columns_mask
@@ -40,8 +42,14 @@ def move_in(m: Memory, op: Record, state: int) -> int:
     size = 4 if to_accumulator and not config.config_ld_shrink else 1
     step = config.config_ld_block_stride
     stride = config.config_ld_stride
-    if cols * size > m.max_move_bytes:
-        m.detail[0], m.detail[1] = cols * size, m.max_move_bytes
+    packed, wide = config.config_ld_packed != 0, config.config_ld_wide != 0
+    if packed and to_accumulator:
+        return PACKED_TO_ACCUMULATOR
+    if wide and not to_accumulator:
+        return WIDE_TO_SCRATCHPAD
+    row_bytes = (cols + 1) // 2 if packed else cols * size
+    if row_bytes > m.max_move_bytes:
+        m.detail[0], m.detail[1] = row_bytes, m.max_move_bytes
         return MOVE_TOO_WIDE
     if blocks > 1 and step < rows:
         m.detail[0], m.detail[1] = step, rows
@@ -52,7 +60,7 @@ def move_in(m: Memory, op: Record, state: int) -> int:
         m.detail[0], m.detail[1], m.detail[2] = first, last, limit
         return ACCUMULATOR_BOUNDS if to_accumulator else SCRATCHPAD_BOUNDS
     if dram != 0:
-        end = dram + (rows - 1) * stride + cols * size
+        end = dram + (rows - 1) * stride + row_bytes
         if dram < 0 or stride < 0 or stride > m.dram.size or end > m.dram.size:
             m.detail[0], m.detail[1], m.detail[2] = dram, end, m.dram.size
             return DRAM_BOUNDS
@@ -61,10 +69,10 @@ def move_in(m: Memory, op: Record, state: int) -> int:
             for row in range(rows):
                 start = dram + row * stride
                 stale = False
-                for byte in range(start, start + cols * size):
+                for byte in range(start, start + row_bytes):
                     stale |= m.stored[byte] == epoch
                 if stale:
-                    m.detail[0], m.detail[1] = start, start + cols * size
+                    m.detail[0], m.detail[1] = start, start + row_bytes
                     return STALE_DRAM
     repeats = config.config_ld_pixel_repeats
     if repeats > 1 and (to_accumulator or cols * repeats > dim):
@@ -73,17 +81,22 @@ def move_in(m: Memory, op: Record, state: int) -> int:
     scale = config.config_ld_scale
     scaled = dram != 0 and size == 1 and scale != np.float32(1.0)
     pad = np.int8(m.config[PAD + state].config_pad_pad)
+    tracked = m.stored.size > 0 and not wide  # a wide load is ordered with those around it
     for block in range(blocks):
         width = min(dim, cols - block * dim)
         mask = columns_mask(width)
         for row in range(rows):
             target = first + block * step + row
-            start = dram + row * stride + block * dim * size
+            start = dram + row * stride + (block * dim // 2 if packed else block * dim * size)
             if not to_accumulator:
                 m.scratchpad_valid[target] |= mask
                 if dram == 0:
                     for c in range(width):
                         m.scratchpad[target, c] = pad
+                elif packed:
+                    for c in range(width):
+                        weight = _nibble(m, start, c)
+                        m.scratchpad[target, c] = _scaled(weight, scale) if scaled else weight
                 elif scaled:
                     for c in range(width):
                         m.scratchpad[target, c] = _scaled(np.int8(m.dram[start + c]), scale)
@@ -100,12 +113,14 @@ def move_in(m: Memory, op: Record, state: int) -> int:
                 if m.loaded[target] < 0:
                     m.detail[0] = target
                     return UNORDERED_ROW
-                if m.stored.size and m.loaded[target] == m.words[EPOCH]:
+                if tracked and m.loaded[target] == m.words[EPOCH]:
                     m.detail[0] = target
                     return UNORDERED_LOADS
             m.accumulator_valid[target] |= mask
             epoch = m.words[EPOCH]
-            if m.stored.size and abs(m.loaded[target]) == epoch:
+            if not tracked:
+                m.loaded[target] = 0
+            elif abs(m.loaded[target]) == epoch:
                 m.loaded[target] = -epoch
             else:
                 m.loaded[target] = epoch
@@ -114,7 +129,9 @@ def move_in(m: Memory, op: Record, state: int) -> int:
                 if dram != 0:
                     if size == 1:
                         value = np.int32(np.int8(m.dram[start + c]))
-                        if scaled:
+                        if scaled and wide:
+                            value = _scaled_wide(np.int8(value), scale)
+                        elif scaled:
                             value = np.int32(_scaled(np.int8(value), scale))
                     else:
                         value = np.int32(_word(m, start + 4 * c))
@@ -154,6 +171,20 @@ def _scaled(value: np.int8, scale: np.float32) -> np.int8:
     product = min(max(product, -_FAR), _FAR)
     rounded = (product + _ROUND) - _ROUND
     return np.int8(min(max(rounded, np.float32(-128.0)), np.float32(127.0)))
+
+
+@kernel
+def _scaled_wide(value: np.int8, scale: np.float32) -> np.int32:
+    # The nearest even integer of a float32: beyond 2**22 the float32 may be the integer already.
+    rounded = np.rint(np.float64(np.float32(value) * scale))
+    return np.int32(min(max(rounded, -2147483648.0), 2147483647.0))
+
+
+@kernel
+def _nibble(m: Memory, start: int, place: int) -> np.int8:
+    """The signed 4-bit value at `place` of those that begin at `start` (`isa.nibbles`)."""
+    half = (int(m.dram[start + place // 2]) >> (4 * (place % 2))) & 15
+    return np.int8((half ^ 8) - 8)
 
 
 @kernel

@@ -268,14 +268,21 @@ def _describe_load(codes: Codes, op: Record, k: Clock, n: Numbers, entry: int) -
     e[KIND] = K_LOAD if op.mvin_dram else K_ZERO
     e[DRAM], e[STRIDE], e[ROWS] = op.mvin_dram, config.config_ld_stride, op.mvin_rows
     e[BYTES] = op.mvin_cols * (4 if to_accumulator and not config.config_ld_shrink else 1)
+    if config.config_ld_packed:
+        e[BYTES] = (op.mvin_cols + 1) // 2
     repeats = max(config.config_ld_pixel_repeats, 1)
     e[LOCAL_ROWS] = blocks * op.mvin_rows * repeats
     e[TO_SCRATCHPAD] = not to_accumulator
     e[BANK] = (op.mvin_local & _ROW_MASK) // n.scratchpad_bank_rows
     if e[STRIDE] == 0:
         k.costs[entry] = float(e[LOCAL_ROWS])
-    elif to_accumulator and config.config_ld_shrink and (op.mvin_local >> 30) & 1:
+    elif to_accumulator and (
+        config.config_ld_wide or (config.config_ld_shrink and (op.mvin_local >> 30) & 1)
+    ):
         k.costs[entry] = n.load_accumulate_row * blocks
+    elif config.config_ld_packed:
+        # Half the bytes, and still a row of the scratchpad a cycle.
+        k.costs[entry] = float(blocks)
     else:
         k.costs[entry] = float(repeats)
 
