@@ -146,7 +146,7 @@ def timed(network: Network, target: Target) -> Timed:
     program = Program.from_artifact(artifact)
     report = json.loads(artifact.members["report.json"])
     model = CycleModel(target)
-    cold, warm = (model.run(program.commands).total for _ in range(2))
+    cold, warm = (model.run_stream(program.stream(target)).total for _ in range(2))
     return Timed(network, target, program, report["totals"], report["layers"], cold, warm)
 
 

@@ -6,7 +6,8 @@ import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +16,12 @@ from mcc.ir import DType, Module, Op, OpError, Tensor, UserError, Value, evaluat
 
 from .artifact import Artifact
 from .frame import Frame
-from .isa import Commands
+from .isa import Commands, QueueError, RunQueue, Stream, count_out
 from .outcome import LayerStats, Observer, RunOutcome, RunStats, onnx_axes
-from .target import Target
+from .target import Accelerator, Target
+
+if TYPE_CHECKING:
+    from .simulator import RunResult
 
 
 class Launch(Op, name="accel.launch"):
@@ -70,6 +74,8 @@ class LayerRecord:
     start: int
     stop: int
     macs: int
+    records: tuple[int, ...] = ()
+    """Where a command queue finds them in DRAM, and how many records those are."""
 
 
 @dataclass(frozen=True)
@@ -84,14 +90,48 @@ class HostRecord:
 
 @dataclass(frozen=True)
 class Program:
-    """Commands, the DRAM image that they work in, and what lies where."""
+    """Commands, the DRAM image that they work in, and what lies where.
 
-    commands: Commands
+    Commands are numbered as the accelerator runs them, those of a queue behind its start.
+    """
+
+    issued: Commands
+    """Those of the host."""
     image: npt.NDArray[np.uint8]
     """DRAM from address 0: constants in place, zeros where activations go."""
     tensors: Mapping[str, TensorRecord]
     layers: tuple[LayerRecord, ...]
     host: tuple[HostRecord, ...] = ()
+
+    @cached_property
+    def commands(self) -> Commands:
+        """What the accelerator runs."""
+        return self._stream.commands
+
+    @cached_property
+    def _stream(self) -> Stream:
+        return self._counted_out(None)
+
+    def stream(self, target: Target) -> Stream:
+        """What the accelerator runs, and how a machine with a queue gets it from DRAM."""
+        return self._counted_out(target.machine) if target.queue else self._stream
+
+    def _counted_out(self, machine: Accelerator | None) -> Stream:
+        try:
+            return count_out(self.issued, self.image, machine)
+        except QueueError as error:
+            raise UserError(
+                f"the accelerator program is damaged: {error}",
+                where=f"command {error.index}, record {error.record}",
+                remedy="compile the model again",
+            ) from None
+
+    def issued_for(self, start: int, stop: int) -> Commands:
+        """What the host issues for the commands `start` to `stop`."""
+        if start == stop:
+            return self.issued[:0]
+        origin = self._stream.origin
+        return self.issued[origin[start] : origin[stop - 1] + 1]
 
     def node_of(self, index: int) -> str:
         """The ONNX nodes that the command at `index` works for."""
@@ -108,7 +148,7 @@ class Program:
             "host": [asdict(op) for op in self.host],
         }
         return {
-            "commands.npy": _npy(_without_gaps(self.commands)),
+            "commands.npy": _npy(_without_gaps(self.issued)),
             "image.npy": _npy(self.image),
             "program.json": json.dumps(tables, indent=1).encode(),
         }
@@ -119,14 +159,15 @@ class Program:
         try:
             tables: dict[str, Any] = json.loads(members["program.json"])
             return cls(
-                commands=_array(members["commands.npy"]),
+                issued=_array(members["commands.npy"]),
                 image=_array(members["image.npy"]),
                 tensors={
                     name: TensorRecord(**_tuples(record, "shape", "axes", "scale", "zero", "frame"))
                     for name, record in tables["tensors"].items()
                 },
                 layers=tuple(
-                    LayerRecord(**_tuples(record, "nodes")) for record in tables["layers"]
+                    LayerRecord(**_tuples(record, "nodes", "records"))
+                    for record in tables["layers"]
                 ),
                 host=tuple(HostRecord(**_tuples(record, "nodes")) for record in tables["host"]),
             )
@@ -257,34 +298,45 @@ class ProgramRunner:
         for x, offset in zip(xs, op.inputs, strict=True):
             dram[offset : offset + x.size] = np.ascontiguousarray(x).reshape(-1).view(np.uint8)
         stats.launches += 1
+        position = op.start
         if by_layer:
-            position = op.start
             for layer in self.program.layers:
                 if op.start <= layer.start and layer.stop <= op.stop:
-                    self._run(layer.start, layer.stop, stats, layer)
+                    self._run_layer(layer, stats)
                     position = layer.stop
                     record = self.program.tensors[layer.tensor]
                     if observe is not None:
                         observe(layer.tensor, onnx_axes(self._read(record), record.axes))
-            self._run(position, op.stop, stats, None)
-        else:
-            self._run(op.start, op.stop, stats, None)
+            if position > op.start:
+                self._run(self.program.commands[position : op.stop], position, stats)
+        if position == op.start:
+            self._run(self.program.issued_for(op.start, op.stop), op.start, stats)
         return tuple(
             dram[offset : offset + math.prod(shape)].view(np.int8).reshape(shape).copy()
             for offset, shape in zip(op.outputs, op.shapes, strict=True)
         )
 
-    def _run(self, start: int, stop: int, stats: RunStats, layer: LayerRecord | None) -> None:
-        if start == stop:
+    def _run_layer(self, layer: LayerRecord, stats: RunStats) -> None:
+        if layer.start == layer.stop:
             return
-        result = self.machine.run(self.program.commands, start, stop, nodes=self.program.node_of)
+        if layer.records:
+            dram, count = layer.records
+            issued, number = RunQueue(dram=dram, count=count).commands(), layer.start - 1
+        else:
+            issued, number = self.program.commands[layer.start : layer.stop], layer.start
+        result = self._run(issued, number, stats)
+        commands = layer.stop - layer.start
+        stats.layers.append(
+            LayerStats(layer.tensor, layer.nodes, commands, layer.macs, result.cycles)
+        )
+
+    def _run(self, issued: Commands, number: int, stats: RunStats) -> "RunResult":
+        """Runs what the host issues, its first command having that number in the program."""
+        result = self.machine.run(issued, number=number, nodes=self.program.node_of)
         stats.cycles += result.cycles
         stats.commands += result.commands
         stats.macs += result.macs
-        if layer is not None:
-            stats.layers.append(
-                LayerStats(layer.tensor, layer.nodes, result.commands, layer.macs, result.cycles)
-            )
+        return result
 
     def _read(self, record: TensorRecord) -> np.ndarray:
         if record.frame:

@@ -22,6 +22,7 @@ EXTENSIONS: dict[str, str] = {
     "sparse_2_4": "2:4 weights: a tile twice as deep in the time of a dense one",
     "int4": "weights of 4 bits, unpacked while they are moved in",
     "wide_move_in": "int8 moved into the accumulator with a float32 scale, in the order of loads",
+    "command_queue": "the accelerator fetches its commands itself, in loops that step addresses",
     "loop_conv": "convolutions unrolled in hardware (LOOP_CONV_WS; some Gemminis)",
     "pixel_repeats": "move-in that writes a pixel's channels into several rows (some Gemminis)",
 }
@@ -145,6 +146,17 @@ class Queues(_Record):
     store_issued: int = Field(gt=0, le=32)
 
 
+class CommandQueue(_Record):
+    """The unit that fetches the accelerator's commands (extension command_queue)."""
+
+    records: int = Field(gt=0)
+    """Records that it holds: fetched ahead, and a loop's body that is then not fetched again."""
+    loops: int = Field(gt=0, le=16)
+    """Loops in each other."""
+    decode: int = Field(gt=0)
+    """Cycles that a record takes, in each turn of a loop a command."""
+
+
 class Timing(_Record):
     """Latencies and costs, in cycles unless a field says otherwise."""
 
@@ -239,6 +251,7 @@ class Accelerator(_Record):
     accumulator: Memory
     dma: Dma
     queues: Queues
+    command_queue: CommandQueue | None = None
     timing: Timing
 
     @field_validator("extensions", mode="before")
@@ -266,6 +279,8 @@ class Accelerator(_Record):
             raise ValueError("extension per_channel needs scale_rows")
         if "lut" in self.extensions and not self.tables:
             raise ValueError("extension lut needs tables")
+        if "command_queue" in self.extensions and self.command_queue is None:
+            raise ValueError("extension command_queue needs a section [accelerator.command_queue]")
         return self
 
 
@@ -295,6 +310,16 @@ class Target(_Record):
                 f"target {self.name} has no accelerator", remedy="Use --target riscv-accel."
             )
         return self.accelerator
+
+    @property
+    def queue(self) -> CommandQueue | None:
+        """The accelerator's command queue, if it has that extension."""
+        return self.machine.command_queue if "command_queue" in self.extensions else None
+
+    @property
+    def cycles_per_command(self) -> float:
+        """Cycles between two commands: those of the queue if there is one, else the host's."""
+        return self.queue.decode if self.queue else self.host.cycles_per_command
 
     @cached_property
     def extensions(self) -> frozenset[str]:

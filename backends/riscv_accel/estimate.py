@@ -31,7 +31,7 @@ class Pieces:
 
 
 def estimated(cut: Cut, tiling: Tiling) -> float:
-    """Cycles by the busiest of host, array, loads and stores, and what does not overlap."""
+    """Cycles by the busiest of issue, array, loads and stores, and what does not overlap."""
     machine, product = cut.target.machine, cut.product
     dim, bank, geometry = cut.dim, machine.scratchpad.rows, cut.geometry(tiling)
     batch, tiles = product.x.batch, cut.tile_total(tiling)
@@ -94,8 +94,8 @@ def estimated(cut: Cut, tiling: Tiling) -> float:
         alone += inputs
     if tiling.weight_slots == 1 and visits > 1:
         alone += weights
-    host = commands * cut.target.host.cycles_per_command
-    return max(host, array, loads, stores) + alone + full * visits * PER_STEP
+    issue = commands * cut.target.cycles_per_command
+    return max(issue, array, loads, stores) + alone + full * visits * PER_STEP
 
 
 def _in_one_bank(cut: Cut, tiling: Tiling) -> bool:

@@ -1,6 +1,6 @@
-"""A kernel's loops counted out into commands, all iterations of a tile op at once."""
+"""A kernel's loops as commands: counted out, or as records that a command queue counts out itself."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import singledispatchmethod
 
@@ -22,8 +22,13 @@ _MOVES_IN = (isa.MoveIn, isa.MoveIn2, isa.MoveIn3)
 def expand(kernel: Kernel, offsets: Mapping[Value, int]) -> isa.Commands:
     """The commands of a kernel. `offsets` gives each of its DRAM arguments a place."""
     commands = np.zeros(length(kernel.body), isa.COMMAND)
-    _Expander(commands, offsets).region(kernel.body, 0, ())
+    _Expander(commands, _Packer(offsets)).region(kernel.body, 0, ())
     return commands
+
+
+def recorded(ops: Iterable[Op], offsets: Mapping[Value, int], loops: int) -> list[isa.Row]:
+    """The records of ops at a kernel's top level, with at most that many loops in each other."""
+    return _Recorder(_Packer(offsets), loops).rows(ops, ())
 
 
 def length(region: Region) -> int:
@@ -48,14 +53,16 @@ def width(op: Op) -> int:
 class _Loop:
     index: Value
     count: int
-    pace: int
+    pace: int = 0
     """Commands from one iteration to the next."""
+    first: int = 0
+    """The first iteration's number."""
 
 
 @dataclass
 class _Expander:
     commands: isa.Commands
-    offsets: Mapping[Value, int]
+    packer: "_Packer"
 
     def region(self, region: Region, start: int, loops: tuple[_Loop, ...]) -> int:
         """Place a region's commands from `start` on, for all iterations; returns the end."""
@@ -67,7 +74,7 @@ class _Expander:
                 self.region(op.body, position, (*loops, inner))
                 position += pace * op.count
             elif width(op):
-                for part in self.pack(op, loops):
+                for part in self.packer.pack(op, loops):
                     self._put(part, position, loops)
                     position += 1
         return position
@@ -81,6 +88,60 @@ class _Expander:
             where = where[..., None] + np.arange(loop.count) * loop.pace
         self.commands[where.reshape(-1)] = np.broadcast_to(part, where.shape or (1,)).reshape(-1)
 
+
+@dataclass(frozen=True)
+class _Recorder:
+    packer: "_Packer"
+    deepest: int
+
+    def rows(self, ops: Iterable[Op], loops: tuple[_Loop, ...], depth: int = 0) -> list[isa.Row]:
+        """The records of some ops, inside loops of which the last `depth` are repeats.
+
+        Two iterations of each tell what it adds to the operands.
+        """
+        rows: list[isa.Row] = []
+        for op in ops:
+            if not isinstance(op, For):
+                for part in self.packer.pack(op, loops) if width(op) else ():
+                    rows += _stepped(part, loops)
+                continue
+            index = op.body.args[0]
+            if op.count == 1 or depth + _height(op) > self.deepest:
+                for turn in range(op.count):
+                    rows += self.rows(op.body, (*loops, _Loop(index, 1, first=turn)), depth)
+            elif length(op.body):
+                inner = self.rows(op.body, (*loops, _Loop(index, 2)), depth + 1)
+                rows += isa.repeated(inner, op.count)
+        return rows
+
+
+def _height(op: For) -> int:
+    """How many loops there are in each other."""
+    return 1 + max((_height(inner) for inner in op.body if isinstance(inner, For)), default=0)
+
+
+def _stepped(part: isa.Commands, loops: tuple[_Loop, ...]) -> list[isa.Row]:
+    """The records of a command, given in two iterations of each repeat and one of other loops."""
+    first = part.reshape(-1)[0]
+    rs1, rs2 = int(first["rs1"]), int(first["rs2"])
+    steps: list[tuple[int, int]] = []
+    for axis in reversed(range(len(loops))):
+        if loops[axis].count == 1:
+            continue
+        if part.ndim < len(loops) or part.shape[axis] == 1:
+            steps.append((0, 0))
+            continue
+        second = part[(0,) * axis + (1,) + (0,) * (len(loops) - axis - 1)]
+        steps.append((int(second["rs1"]) - rs1, int(second["rs2"]) - rs2))
+    return isa.stepped(int(first["funct7"]), rs1, rs2, steps)
+
+
+@dataclass(frozen=True)
+class _Packer:
+    """Tile ops as commands in all iterations: an axis a loop, of length 1 where nothing changes."""
+
+    offsets: Mapping[Value, int]
+
     def address(
         self, terms: tiles.Affine, at: tuple[Value, ...], loops: tuple[_Loop, ...]
     ) -> Numbers | int:
@@ -92,7 +153,8 @@ class _Expander:
             axis = next(i for i, loop in enumerate(loops) if loop.index is index)
             shape = [1] * len(loops)
             shape[axis] = loops[axis].count
-            total = total + (np.arange(loops[axis].count) * step).reshape(shape)
+            turns = np.arange(loops[axis].count) + loops[axis].first
+            total = total + (turns * step).reshape(shape)
         return total
 
     @singledispatchmethod

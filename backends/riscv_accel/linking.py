@@ -10,7 +10,8 @@ from mcc.ir import Constant, Module, Op, Progress, Value, Yield
 from mcc.runtime import HostRecord, Launch, LayerRecord, Program, Target, TensorRecord, isa
 
 from .cloning import clone, like_region
-from .expand import expand, width
+from .expand import length, width
+from .issuing import Issue
 from .reasons import why_on_host
 from .structure import For, Kernel, Ready
 
@@ -34,6 +35,13 @@ class Linked:
     """One for each layer of the program."""
     activations: Placement
     constant_bytes: int
+    queue: isa.Records
+    """The records of the machine's command queue, the last that lies in DRAM."""
+
+    @property
+    def queue_start(self) -> int:
+        """The address of the first one."""
+        return len(self.program.image) - self.queue.nbytes
 
 
 def link(module: Module, target: Target, progress: Progress | None = None) -> Linked:
@@ -45,12 +53,8 @@ def link(module: Module, target: Target, progress: Progress | None = None) -> Li
     values = list(lifetimes)
     activations = place([lifetimes[value] for value in values], constant_end)
     places = dict(zip(values, activations.offsets, strict=True))
-    image = np.zeros(constant_end + activations.peak, np.uint8)
-    for offset, data in image_parts:
-        image[offset : offset + data.size] = data
-
+    issue = Issue(target, aligned(constant_end + activations.peak))
     tensors, names = _tensors(kernels, sections, places)
-    parts: list[isa.Commands] = []
     layers: list[LayerRecord] = []
     bounds: dict[Kernel, tuple[int, int]] = {}
     position = 0
@@ -61,20 +65,23 @@ def link(module: Module, target: Target, progress: Progress | None = None) -> Li
             argument: constants[value] if value in constants else places[value]
             for value, argument in kernel.places
         }
-        # The host reads the results after the launch.
-        parts += [expand(kernel, offsets), isa.Fence.pack()]
-        start = position
-        for section in _sections(kernel):
+        found = _sections(kernel)
+        records = issue.kernel(kernel, [section.ops for section in found], offsets)
+        start, position = position, position + issue.starts
+        end = position + length(kernel.body) + 1
+        for section, span in zip(found, records, strict=True):
             stop = position + sum(width(op) for op in section.ops)
             ready = section.ready
-            layers.append(
-                LayerRecord(names[section.ready], ready.nodes, position, stop, ready.macs)
-            )
+            layers.append(LayerRecord(names[ready], ready.nodes, position, stop, ready.macs, span))
             position = stop
-        position = start + sum(map(len, parts[-2:]))
-        bounds[kernel] = start, position
+        position = end
+        bounds[kernel] = start, end
+    issued, queue = issue.finished()
+    image = np.zeros(issue.queue_start + queue.nbytes, np.uint8)
+    for offset, data in [*image_parts, (issue.queue_start, queue.view(np.uint8))]:
+        image[offset : offset + data.size] = data
     program = Program(
-        commands=isa.concatenate(parts),
+        issued=issued,
         image=image,
         tensors=tensors,
         layers=tuple(layers),
@@ -85,7 +92,7 @@ def link(module: Module, target: Target, progress: Progress | None = None) -> Li
         ),
     )
     launched = _launching(module, bounds, places)
-    return Linked(program, launched, tuple(sections), activations, constant_end)
+    return Linked(program, launched, tuple(sections), activations, constant_end, queue)
 
 
 def _sections(kernel: Kernel) -> list[Section]:

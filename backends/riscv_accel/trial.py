@@ -17,7 +17,7 @@ from mcc.runtime.simulator import CycleModel
 
 from .configure import Configure
 from .emitting import Shared
-from .expand import expand
+from .issuing import Issue
 from .machines import remembered
 from .rolling import lengths
 from .steps import Step, in_order
@@ -76,7 +76,7 @@ def cycles(
     It runs alone. Its `activations` in DRAM, bytes by memory, are in the cache if they fit, and its
     constants are not.
     """
-    commands, offsets = _program(steps, shared, activations)
+    stream, offsets = _program(steps, shared, activations)
     places = [(offsets[name], size) for name, size in activations.items()]
     counts = np.cumsum([lengths(step.products) for step in steps])
     rest = extent.products - int(counts[-1]) if len(steps) < extent.steps else 0
@@ -84,10 +84,10 @@ def cycles(
     for seed in range(SEEDS):
         model = CycleModel(shared.target, seed=seed)
         touch(model, shared.target, places)
-        run = model.run(commands)
+        run = model.run_stream(stream)
         found.append(float(run.total))
         if rest:
-            ends = run.times[np.isin(commands["funct7"], _COMPUTES), 3]
+            ends = run.times[np.isin(stream.commands["funct7"], _COMPUTES), 3]
             first, last = (int(counts[i - 1]) for i in (extent.warm, extent.warm + extent.steady))
             found[-1] += rest * float(ends[last - 1] - ends[first - 1]) / (last - first)
     return sum(found) / SEEDS
@@ -106,8 +106,8 @@ _COMPUTES = [
 
 def _program(
     steps: Sequence[Step], shared: Shared, activations: Mapping[str, int]
-) -> tuple[isa.Commands, dict[str, int]]:
-    """The commands of some steps, and where their memories in DRAM lie."""
+) -> tuple[isa.Stream, dict[str, int]]:
+    """What the machine runs for some steps, and where their memories in DRAM lie."""
     target = shared.target
     nodes = in_order(steps, target.machine.dim)
     sizes = {name: data.nbytes for name, data in shared.constants.items()} | dict(activations)
@@ -128,8 +128,9 @@ def _program(
     ends = np.cumsum([aligned(1), *(aligned(size) for size in sizes.values())]).tolist()
     offsets = dict(zip(keys, ends, strict=False))
     arguments = dict(zip(kernel.body.args, ends, strict=False))
-    # The host reads the result after a fence.
-    return isa.concatenate([expand(kernel, arguments), isa.Fence.pack()]), offsets
+    issue = Issue(target, ends[-1])
+    issue.kernel(kernel, (), arguments)
+    return issue.stream(), offsets
 
 
 def touch(model: CycleModel, target: Target, places: Sequence[tuple[int, int]]) -> None:

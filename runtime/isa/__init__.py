@@ -46,9 +46,11 @@ from .loops import (
 )
 from .moves import MoveIn, MoveIn2, MoveIn3, MoveOut
 from .nibbles import pack_nibbles, unpack_nibbles
+from .queue import RECORD, Records, Repeat, Row, RunQueue, Step, records, repeated, stepped
 from .sparse import ComputeSparseKept, ComputeSparsePreloaded, PreloadSparse
 from .sparsity import is_sparse, pack_sparse, unpack_sparse
 from .state import State, Window
+from .stream import Fetch, QueueError, Stream, count_out
 from .synchronize import Counter, Fence, Flush
 from .table import INSTRUCTIONS, UNKNOWN, decode, encode, operation, operations, relocate
 from .unroll import LoopError, Unrolled, Unroller
@@ -57,6 +59,7 @@ __all__ = [
     "COMMAND",
     "GARBAGE",
     "INSTRUCTIONS",
+    "RECORD",
     "UNKNOWN",
     "Bits",
     "Columns",
@@ -75,6 +78,7 @@ __all__ = [
     "ConfigTable",
     "Counter",
     "Fence",
+    "Fetch",
     "Flush",
     "Illegal",
     "Instruction",
@@ -101,7 +105,14 @@ __all__ = [
     "MoveOutScratchpad",
     "Preload",
     "PreloadSparse",
+    "QueueError",
+    "Records",
+    "Repeat",
+    "Row",
+    "RunQueue",
     "State",
+    "Step",
+    "Stream",
     "Unrolled",
     "Unroller",
     "Window",
@@ -110,6 +121,7 @@ __all__ = [
     "assemble",
     "check_portable",
     "concatenate",
+    "count_out",
     "decode",
     "disassemble",
     "encode",
@@ -124,9 +136,12 @@ __all__ = [
     "pack_nibbles",
     "pack_sparse",
     "parse_local",
+    "records",
     "relocate",
+    "repeated",
     "row_of",
     "scratchpad",
+    "stepped",
     "unpack_nibbles",
     "unpack_sparse",
     "update_document",

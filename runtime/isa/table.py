@@ -32,6 +32,7 @@ from .loops import (
     LoopWsStridesDC,
 )
 from .moves import MoveIn, MoveIn2, MoveIn3, MoveOut
+from .queue import Repeat, RunQueue, Step
 from .sparse import ComputeSparseKept, ComputeSparsePreloaded, PreloadSparse
 from .synchronize import Counter, Fence, Flush
 
@@ -73,6 +74,9 @@ INSTRUCTIONS: tuple[type[Instruction], ...] = (
     PreloadSparse,
     ComputeSparsePreloaded,
     ComputeSparseKept,
+    RunQueue,
+    Repeat,
+    Step,
 )
 """In the order of the documentation.
 

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from ..program import LayerRecord, Program
-from ..simulator import LOAD, STORE, CycleModel, Cycles, Trace, decode_operands
+from ..simulator import LOAD, STORE, CycleModel, Cycles, Trace
 from ..target import Target
 from .lanes import UNITS, Indices, Lane, Unit, fences_of, idle_at, lanes_of
 
@@ -81,11 +81,11 @@ def profile_program(program: Program, target: Target, *, cold: bool = False) -> 
     With `cold` the first: nothing is in the cache.
     """
     model = CycleModel(target)
-    decoded = decode_operands(program.commands)
+    stream = program.stream(target)
     if not cold:
-        model.run_decoded(decoded)
+        model.run_stream(stream)
     start = model.now
-    run = model.run_decoded(decoded, trace=True)
+    run = model.run_stream(stream, trace=True)
     assert run.trace is not None
     lanes = lanes_of(run.trace, start)
     layers = _layers(program, target, run, run.trace, start, lanes)

@@ -45,13 +45,13 @@ ARRAY_END, ARRAY_START, ARRAY_WORK, BANK_A, BANK_B, ARRAY_POPS = 19, 20, 21, 22,
 RESULTS_DONE, DESTINATION, ARRAY_FREE = 25, 26, 27
 STORE_END, STORE_ENTRY, STORE_FREE = 28, 29, 31
 CODE_AT, STORE_GAP, GAPS_START, GAPS_END, ROWS_START, ROWS_END = 32, 33, 34, 35, 36, 37
-DOOR_AT, TAKEN, LIVE, BANK_SECOND = 38, 39, 40, 41
-WORDS = 42
+DOOR_AT, TAKEN, LIVE, BANK_SECOND, FETCHED_AT = 38, 39, 40, 41, 42
+WORDS = 43
 """Places in `Clock.words`."""
 
 DATA_FREE, DRAM_FREE, STORE_LEFT, STORE_REACHED, LOAD_BUSY, ARRAY_BUSY, STORE_BUSY = range(7)
-LOOP_SERVICE, STORE_COST = 7, 8
-REALS = 9
+LOOP_SERVICE, STORE_COST, FETCH_FREE = 7, 8, 9
+REALS = 10
 """Places in `Clock.reals`."""
 
 RECENT = 8
@@ -120,6 +120,19 @@ class Numbers(NamedTuple):
     store_send: int
     store_starved_factor: float
     extension_latency: int
+
+
+class Fetching(NamedTuple):
+    """A run's commands on their way from DRAM into the queue (`mcc.runtime.isa.Fetch`)."""
+
+    needs: npt.NDArray[np.int64]
+    """For each command how many lines must be there; empty where the host issues all of them."""
+    may: npt.NDArray[np.int64]
+    lines: npt.NDArray[np.int64]
+    arrived: npt.NDArray[np.int64]
+    """When each line was there."""
+    sent: npt.NDArray[np.int64]
+    """One number: how many lines were asked for."""
 
 
 class Clock(NamedTuple):

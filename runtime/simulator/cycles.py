@@ -29,6 +29,7 @@ from .clock import (
     TRACED,
     WORDS,
     Clock,
+    Fetching,
     Numbers,
 )
 from .events import advance
@@ -111,20 +112,64 @@ class CycleModel:
 
         Raises:
             LoopError: For a loop that cannot run.
+            ValueError: For a queue, which `run_stream` times.
         """
+        if (commands["funct7"] == isa.RunQueue.funct7).any():
+            raise ValueError("a queue's commands lie in DRAM: count it out, and use run_stream")
+        return self._run(commands, gaps, None, earliest, code, trace)
+
+    def run_stream(
+        self,
+        stream: isa.Stream,
+        gaps: npt.NDArray[np.float64] | None = None,
+        *,
+        trace: bool = False,
+    ) -> Cycles:
+        """The same for what the host issues with its queues counted out (`isa.count_out`).
+
+        `gaps` are the host's cycles before each command of its own. `Cycles.times` and the trace
+        tell all of the stream's.
+        """
+        gaps = self.stream_gaps(stream, gaps)
+        return self._run(stream.commands, gaps, stream.fetch, None, None, trace)
+
+    def _run(
+        self,
+        commands: isa.Commands,
+        gaps: npt.NDArray[np.float64] | None,
+        fetch: isa.Fetch | None,
+        earliest: npt.NDArray[np.int64] | None,
+        code: npt.NDArray[np.int64] | None,
+        trace: bool,
+    ) -> Cycles:
         unrolled = self._unroller.unroll(commands)
         if unrolled.commands is commands:
-            program = decode_operands(commands)
-            return self.run_decoded(program, gaps, earliest=earliest, code=code, trace=trace)
+            program, coming = decode_operands(commands), fetching(fetch)
+            return self.run_decoded(
+                program, gaps, coming, earliest=earliest, code=code, trace=trace
+            )
         first, wait = self._first_of_loops(commands, unrolled)
         if earliest is not None:
             earliest = np.where(earliest[unrolled.origin], earliest[unrolled.origin] + wait, 0)
         if code is not None:
             code = np.where(first[:, None], code[unrolled.origin], -1)
         gaps = self.unrolled_gaps(commands, unrolled, gaps)
-        program = decode_operands(unrolled.commands)
-        cost = self.run_decoded(program, gaps, earliest=earliest, code=code, trace=trace)
+        program, coming = decode_operands(unrolled.commands), fetching(fetch, unrolled.origin)
+        cost = self.run_decoded(program, gaps, coming, earliest=earliest, code=code, trace=trace)
         return replace(cost, times=_folded(cost.times, unrolled.origin, len(commands)))
+
+    def stream_gaps(
+        self, stream: isa.Stream, gaps: npt.NDArray[np.float64] | None = None
+    ) -> npt.NDArray[np.float64] | None:
+        """The cycles before each command: the host's before its own, decoding before a queue's."""
+        if stream.fetch is None:
+            return gaps
+        own = np.flatnonzero(stream.record < 0)
+        spent = stream.fetch.spent.astype(np.float64)
+        spent[own] = _whole_gaps(own.size, self._gap) if gaps is None else gaps
+        # Behind a queue, the host has had its next command ready for long.
+        spent[own[1:][np.diff(own) > 1]] = 1.0
+        return spent
 
     def unrolled_gaps(
         self,
@@ -162,12 +207,13 @@ class CycleModel:
         self,
         program: Operands,
         gaps: npt.NDArray[np.float64] | None = None,
+        coming: Fetching | None = None,
         *,
         earliest: npt.NDArray[np.int64] | None = None,
         code: npt.NDArray[np.int64] | None = None,
         trace: bool = False,
     ) -> Cycles:
-        """The same for a program that is decoded already."""
+        """The same for a program that is decoded already; `coming` brings a queue's commands."""
         count = len(program)
         columns = np.zeros((count if trace else 0, TRACED))
         clock = self._clock._replace(trace=columns)
@@ -181,11 +227,13 @@ class CycleModel:
             code = np.full((count, 3), -1, np.int64)
         clock.entries[:, INDEX] = -1  # commands of an earlier run are not in `times`
         whole = np.asarray(gaps, np.int64)
-        advance(CODES, program, whole, earliest, code, clock, self._numbers, times)
+        coming = coming or fetching(None)
+        advance(CODES, program, whole, earliest, code, coming, clock, self._numbers, times)
         # What is still under way ends on a copy, so that the next run goes on from here.
         rest = Clock._make(array.copy() for array in self._clock)._replace(trace=columns)
         nothing = np.zeros(0, np.int64)
-        advance(CODES, program[:0], nothing, nothing, code[:0], rest, self._numbers, times)
+        none = fetching(None)
+        advance(CODES, program[:0], nothing, nothing, code[:0], none, rest, self._numbers, times)
         self._end = max(start, int(max(rest.words[LAST_DONE], rest.words[ACCEPTED])))
         busy = rest.reals[[LOAD_BUSY, ARRAY_BUSY, STORE_BUSY]]
         load, array, store = busy - self._busy
@@ -198,6 +246,17 @@ class CycleModel:
             times,
             Trace.from_columns(columns) if trace else None,
         )
+
+
+def fetching(fetch: isa.Fetch | None, origin: npt.NDArray[np.intp] | None = None) -> Fetching:
+    """The fetches of a run that begins; `origin` where loops were unrolled behind them."""
+    if fetch is None:
+        return Fetching(*(np.zeros(0, np.int64) for _ in range(4)), np.zeros(1, np.int64))
+    needs, may = fetch.needs, fetch.may
+    if origin is not None:
+        needs, may = needs[origin], may[origin]
+    arrived = np.zeros(len(fetch.lines), np.int64)
+    return Fetching(needs, may, fetch.lines, arrived, np.zeros(1, np.int64))
 
 
 def _whole_gaps(count: int, gap: float) -> npt.NDArray[np.float64]:

@@ -46,8 +46,10 @@ from .clock import (
     TAIL,
     UNIT,
     Clock,
+    Fetching,
     Numbers,
 )
+from .fetcher import fetched
 from .jit import entry, kernel
 from .operands import Codes, Operands
 from .reader import parked_at, release, send
@@ -147,6 +149,7 @@ def _writer_step(k: Clock, n: Numbers, now: int) -> None:
 def _accepted(
     k: Clock,
     n: Numbers,
+    f: Fetching,
     index: int,
     gap: int,
     earliest: int,
@@ -154,7 +157,7 @@ def _accepted(
     code_bytes: int,
     table: int,
 ) -> int:
-    """When the host's next command gets into the front queue."""
+    """When the next command, the host's or the queue's, gets into the front queue."""
     w = k.words
     line = n.host_line_bytes
     free = w[ACCEPTED]
@@ -165,10 +168,13 @@ def _accepted(
                 gap += host_stall(k, k.host_code, address * line, line, n.code_hit, n.code_miss)
     if table >= 0:
         gap += host_stall(k, k.host_data, table, line, n.data_hit, n.data_miss)
+    ready = free + gap
+    if f.needs.size and f.needs[index]:
+        ready = max(ready, fetched(k, n, f, index))
     if k.trace.size:
-        k.trace[index, HOST_FROM], k.trace[index, HOST_READY] = free, free + gap
+        k.trace[index, HOST_FROM], k.trace[index, HOST_READY] = free, ready
     room = k.front[w[COMMANDS] % k.front.size] + n.allocate_to_accept
-    return int(max(w[ACCEPTED] + gap, earliest, room))
+    return int(max(ready, earliest, room))
 
 
 @entry
@@ -178,6 +184,7 @@ def advance(
     gaps: npt.NDArray[np.int64],
     earliest: npt.NDArray[np.int64],
     host: npt.NDArray[np.int64],
+    f: Fetching,
     k: Clock,
     n: Numbers,
     times: npt.NDArray[np.float64],
@@ -186,7 +193,7 @@ def advance(
 
     An empty program runs it until all is done. `gaps[i]` is what the host needs before command i,
     `earliest[i]` the first cycle in which it may come; `host[i]` is where its code lies, the code's
-    bytes, and where its operands lie, or -1. `times[i]` becomes (accepted, allocated, issued,
+    bytes, and where its operands lie, or -1; `f` brings those of a queue. `times[i]` becomes (accepted, allocated, issued,
     done).
     """
     w = k.words
@@ -200,11 +207,11 @@ def advance(
             if not pending:
                 pending = True
                 w[ACCEPTED] = _accepted(
-                    k, n, i, gaps[i], earliest[i], host[i, 0], host[i, 1], host[i, 2]
+                    k, n, f, i, gaps[i], earliest[i], host[i, 0], host[i, 1], host[i, 2]
                 )
                 times[i, 0] = w[ACCEPTED]
                 group = class_of(codes, code)
-            if code == codes.flush or code == codes.counter:
+            if code == codes.flush or code == codes.counter or code == codes.run_queue:
                 times[i, 1:] = w[ACCEPTED]
                 pending = False
                 i += 1

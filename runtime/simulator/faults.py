@@ -74,6 +74,8 @@ class SimulatorFault(UserError):  # noqa: N818 - a machine faults
         text: str,
         node: str = "",
         issued: str = "",
+        record: int = -1,
+        origin: int | None = None,
         state: tuple[str, ...] = (),
     ) -> None:
         """A fault of the command that reads `text`.
@@ -84,9 +86,14 @@ class SimulatorFault(UserError):  # noqa: N818 - a machine faults
             text: The command as assembly.
             node: The ONNX node that it works for, where that is known.
             issued: Where in its host's program it was issued, if it has one.
+            record: Its record in its queue; -1 where the host issues it.
+            origin: The host's command that it comes from, from the start of the run; by default
+                itself.
             state: What earlier commands set and this one depends on, as assembly.
         """
         where = f"command {index}: {text}"
+        if record >= 0:
+            where += f" (record {record} of its queue)"
         if node:
             where += f" (from ONNX node {node!r})"
         if issued:
@@ -101,6 +108,8 @@ class SimulatorFault(UserError):  # noqa: N818 - a machine faults
         self.index = index
         self.text = text
         self.node = node
+        self.record = record
+        self.origin = index if origin is None else origin
         self.state = state
 
 

@@ -53,6 +53,7 @@ class Codes(NamedTuple):
     preload_sparse: int
     compute_sparse_new: int
     compute_sparse_kept: int
+    run_queue: int
 
 
 CODES = Codes(

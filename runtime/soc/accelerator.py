@@ -42,7 +42,7 @@ class Attached:
         """
         self.base = base
         self._locate = locate
-        self.machine = Machine(target, size)
+        self.machine = Machine(target, size, base=base)
         self.totals = Totals()
         self._model = CycleModel(target)
         self._queue: list[tuple[int, int, int]] = []
@@ -86,20 +86,27 @@ class Attached:
         for waiting in (self._queue, self._gaps, self._places):
             waiting.clear()
         try:
-            done = self.machine.run(commands, timing=False)
+            stream = self.machine.stream(commands)
+            done = self.machine.run_stream(stream, timing=False)
         except SimulatorFault as fault:
+            at = fault.origin
+            text = fault.text
+            if fault.record < 0:
+                text = isa.disassemble(queue[at : at + 1]).strip()
             raise SimulatorFault(
                 f"{fault.message}; DRAM addresses count from {self.base:#x}",
                 index=self._issued + fault.index,
-                text=isa.disassemble(queue[fault.index : fault.index + 1]).strip(),
-                issued=self._locate(places[fault.index]),
+                text=text,
+                issued=self._locate(places[at]),
+                record=fault.record,
             ) from None
-        self._issued += len(commands)
-        cost = self._model.run(commands, gaps)
+        self._issued += len(stream.commands)
+        cost = self._model.run_stream(stream, gaps)
         fenced = int(commands["funct7"][-1]) == isa.Fence.funct7
-        self._at = float(cost.times[-1, 3 if fenced else 0])
+        last = int(np.flatnonzero(stream.record < 0)[-1])
+        self._at = float(cost.times[last, 3 if fenced else 0])
         totals = self.totals
-        totals.commands += int((commands["funct7"] != isa.Fence.funct7).sum())
+        totals.commands += int((stream.commands["funct7"] != isa.Fence.funct7).sum())
         totals.macs += done.macs
         totals.load_busy += cost.load_busy
         totals.array_busy += cost.array_busy

@@ -120,7 +120,14 @@ def _operand(words: Words, moved: Words, constant_end: int) -> str:
     constant = int(words.max()) < constant_end
     if not constant and int(words.min()) < constant_end:
         raise ValueError("an address leaves the constants")
-    return f"WEIGHTS({base}){terms}" if constant else f"ARENA({base - constant_end}){terms}"
+    return place(base, constant_end) + terms
+
+
+def place(address: int, constant_end: int) -> str:
+    """A DRAM address of the program as an expression."""
+    if address < constant_end:
+        return f"WEIGHTS({address})"
+    return f"ARENA({address - constant_end})"
 
 
 def _steps(words: Words) -> Iterator[int]:

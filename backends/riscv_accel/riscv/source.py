@@ -1,6 +1,7 @@
 """A linked program as one C header and one C source file: `model_run`, freestanding."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.resources import files
@@ -10,7 +11,8 @@ from mcc.ir import Array, Constant, Module, Op, UserError, Value, Yield, constan
 from mcc.ops import Reshape
 from mcc.runtime import Launch, LayerRecord, Target
 
-from ..linking import Linked
+from ..linking import Linked, Section
+from . import queued
 from .calls import EXACT, HostCode
 from .literals import array_literal, bytes_literal
 from .on_chip import MACRO, preamble, shown
@@ -42,6 +44,10 @@ class Step:
     nbytes: int
     shown: tuple[str, ...] = ()
     """Statements that bring out a result which stays on the chip."""
+    queued: bool = False
+    """Alone only where somebody observes; else its launch is one queue."""
+    whole: tuple[str, ...] = ()
+    """For the first step of such a launch, statements that run it as a whole."""
 
 
 class Source:
@@ -97,7 +103,7 @@ class Source:
 
     @property
     def arena_bytes(self) -> int:
-        return len(self.linked.program.image) - self.linked.constant_bytes
+        return self.linked.queue_start - self.linked.constant_bytes
 
     @property
     def host_constant_bytes(self) -> int:
@@ -142,6 +148,7 @@ class Source:
  * Memory, in bytes:
  *   weights of the accelerator  {len(self.weights)} (constant)
  *   weights of the host         {self.host_constant_bytes} (constant)
+ *   queue of the accelerator    {self.linked.queue.nbytes} (constant)
  *   arena of the accelerator    {self.arena_bytes} (lower bound {bounds[0]})
  *   buffers of the host         {self.places.host_bytes} (lower bound {bounds[1]})
  *
@@ -219,9 +226,14 @@ typedef void (*model_observer)(uint32_t step, const char *name, const void *data
                 "#define ARENA_BYTES(offset) (model_arena + (offset))",
                 "#define HOST_BYTES(offset) (model_host + (offset))",
                 "",
+                *self._queue(),
                 *constants,
             )
         )
+
+    def _queue(self) -> list[str]:
+        linked = self.linked
+        return queued.section(linked.queue, linked.constant_bytes) if len(linked.queue) else []
 
     def _host_constants(self) -> dict[str, Value]:
         """The constants that host ops read as arrays, by their C names."""
@@ -254,27 +266,28 @@ typedef void (*model_observer)(uint32_t step, const char *name, const void *data
 
     def _launch(self, launch: Launch) -> list[Step]:
         """A step for each layer; the first also brings in operands, the last takes results out."""
+        by_queue = self.target.queue is not None
         program, end = self.linked.program, self.linked.constant_bytes
         steps: list[Step] = []
-        position = launch.start
+        position = launch.start + by_queue
         before: list[str] = []
         for operand, offset in zip(launch.xs, launch.inputs, strict=True):
             place = f"ARENA_BYTES({offset - end})"
             if self.places[operand] != place:
                 before += self._move(operand, place)
         before.append("ACCEL_FENCE();")
+        arriving = [*before]
         for layer, section in zip(program.layers, self.linked.sections, strict=True):
             if not launch.start <= layer.start < launch.stop:
                 continue
             before += flat_lines(program.commands[position : layer.start], end)
-            roller = Roller(program.commands[layer.start : layer.stop], end)
             record = program.tensors[layer.tensor]
             steps.append(
                 Step(
                     layer.tensor,
                     None,
                     layer,
-                    (*before, *roller.lines(section.ops)),
+                    (*before, *self._issued(layer, section)),
                     "" if record.frame else f"ARENA_BYTES({record.offset - end})",
                     math.prod(section.ready.shape),
                     tuple(
@@ -282,17 +295,31 @@ typedef void (*model_observer)(uint32_t step, const char *name, const void *data
                         if record.frame
                         else ()
                     ),
+                    by_queue,
                 )
             )
             before, position = [], layer.stop
-        after = flat_lines(program.commands[position : launch.stop], end)
+        out: list[str] = []
         for value, offset in zip(launch.results, launch.outputs, strict=True):
             place = f"ARENA_BYTES({offset - end})"
             if self.places[value] != place:
-                after += self._move(value, self.places[value], place)
+                out += self._move(value, self.places[value], place)
+        if by_queue:
+            (start,) = program.issued_for(launch.start, launch.start + 1)
+            run = queued.start(int(start["rs1"]), int(start["rs2"]), self.linked.queue_start)
+            steps[0] = replace(steps[0], whole=(*arriving, run, "ACCEL_FENCE();", *out))
         last = steps.pop()
-        steps.append(replace(last, lines=(*last.lines, *after)))
+        after = flat_lines(program.commands[position : launch.stop], end)
+        steps.append(replace(last, lines=(*last.lines, *after, *out)))
         return steps
+
+    def _issued(self, layer: LayerRecord, section: Section) -> list[str]:
+        """The statements that issue a layer's commands."""
+        linked = self.linked
+        if layer.records:
+            return [queued.start(*layer.records, linked.queue_start)]
+        commands = linked.program.commands[layer.start : layer.stop]
+        return Roller(commands, linked.constant_bytes).lines(section.ops)
 
     def _move(self, value: Value, to: str, source: str = "") -> list[str]:
         """A copy of a value's bytes."""
@@ -306,7 +333,10 @@ typedef void (*model_observer)(uint32_t step, const char *name, const void *data
         lines = [observed]
         parameters = ", ".join(names)
         for number, step in enumerate(self.steps):
-            lines.append(f"  step{number}({parameters});")
+            if step.whole:
+                lines.append(f"  if (!observer) {{ launch{number}({parameters}); }}")
+            alone = "if (observer) " if step.queued else ""
+            lines.append(f"  {alone}step{number}({parameters});")
             named = f"{number}, {string_literal(step.name)}"
             fence = "ACCEL_FENCE(); " if step.layer is not None else ""
             call = f"observer({named}, {step.data or 0}, {step.nbytes if step.data else 0});"
@@ -342,13 +372,17 @@ typedef void (*model_observer)(uint32_t step, const char *name, const void *data
             (
                 define,
                 "",
-                *(_step_function(number, step) for number, step in enumerate(self.steps)),
+                *(
+                    text
+                    for number, step in enumerate(self.steps)
+                    for text in _step_functions(number, step)
+                ),
                 *lines,
             )
         )
 
 
-def _step_function(number: int, step: Step) -> str:
+def _step_functions(number: int, step: Step) -> list[str]:
     if step.layer is None:
         assert step.value is not None
         assert step.value.op is not None
@@ -359,11 +393,16 @@ def _step_function(number: int, step: Step) -> str:
         what = f"{step.layer.macs} MACs: {step.name}"
         nodes = step.layer.nodes
     origin = f" from {', '.join(nodes)}" if nodes else ""
-    body = "\n".join(line if line.startswith(" ") else f"  {line}" for line in step.lines)
-    return (
-        f"/* {comment_text(what + origin)} */\n"
-        f"static void step{number}(STEP_PARAMETERS) {{\n{body}\n}}\n"
-    )
+    functions = [_function(f"step{number}", what + origin, step.lines)]
+    if step.whole:
+        what = "All layers up to the next op of the host"
+        functions.insert(0, _function(f"launch{number}", what, step.whole))
+    return functions
+
+
+def _function(name: str, what: str, lines: Iterable[str]) -> str:
+    body = "\n".join(line if line.startswith(" ") else f"  {line}" for line in lines)
+    return f"/* {comment_text(what)} */\nstatic void {name}(STEP_PARAMETERS) {{\n{body}\n}}\n"
 
 
 def _array_of(value: Value) -> Array:
