@@ -85,7 +85,7 @@ def bounds(commands: isa.Commands, nbytes: int, target: Target) -> Bounds:
         array=sum(int(column(commands, kind, "rows").sum()) for kind in computes),
         memory=nbytes / target.machine.dma.dram_bytes_per_cycle,
         stores=store_cycles(commands, target),
-        issue=len(commands) * target.host.cycles_per_command,
+        issue=len(commands) * target.cycles_per_command,
     )
 
 

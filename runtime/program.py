@@ -16,7 +16,7 @@ from mcc.ir import DType, Module, Op, OpError, Tensor, UserError, Value, evaluat
 
 from .artifact import Artifact
 from .frame import Frame
-from .isa import Commands, QueueError, RunQueue, Stream, count_out
+from .isa import RECORD, Commands, QueueError, Records, RunQueue, Stream, count_out
 from .outcome import LayerStats, Observer, RunOutcome, RunStats, onnx_axes
 from .target import Accelerator, Target
 
@@ -132,6 +132,11 @@ class Program:
             return self.issued[:0]
         origin = self._stream.origin
         return self.issued[origin[start] : origin[stop - 1] + 1]
+
+    def records_of(self, layer: LayerRecord) -> Records:
+        """A layer's part of the queue; nothing where the host issues its commands."""
+        start, count = layer.records or (0, 0)
+        return self.image[start : start + count * RECORD.itemsize].view(RECORD)
 
     def node_of(self, index: int) -> str:
         """The ONNX nodes that the command at `index` works for."""

@@ -55,7 +55,7 @@ def simulated(program: Program, target: Target) -> float:
     for seed in range(SEEDS):
         model = CycleModel(target, seed=seed)
         touch(model, target, places)
-        cycles.append(model.run(program.commands).total)
+        cycles.append(model.run_stream(program.stream(target)).total)
     return float(np.mean(cycles))
 
 

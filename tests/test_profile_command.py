@@ -77,7 +77,7 @@ def test_more_is_said_with_v(folder: Path, profile: Run) -> None:
     head, first = out.splitlines()[1:3]
     for column in (
         "from DRAM",
-        "host busy",
+        "issue busy",
         "loads busy",
         "array busy",
         "stores busy",
@@ -95,7 +95,7 @@ def test_json_has_the_numbers(folder: Path, profile: Run) -> None:
     assert sum(layer["cycles"] for layer in record["layers"]) == record["cycles"]
     assert sum(layer["share"] for layer in record["layers"]) == pytest.approx(1.0)
     assert sum(layer["macs"] for layer in record["layers"]) == record["macs"]
-    assert set(record["busy"]) == {"host", "loads", "array", "stores"}
+    assert set(record["busy"]) == {"issue", "loads", "array", "stores"}
     assert [op["op"] for op in record["host"]] == ["quantize", "reshape", "pad", "dequantize"]
     cold = json.loads(profile(folder / "accel.mcc", "--json", "--cold")[1])
     assert cold["run"] == "cold"
@@ -127,7 +127,7 @@ def test_a_trace_and_a_picture_are_written(folder: Path, tmp_path: Path, profile
     assert "MACs for each byte to and from memory" in texts
     assert "array: 256 MACs a cycle" in texts
     assert "bus: 16 bytes a cycle" in texts
-    assert "bound by host" in texts
+    assert "bound by array" in texts
     shown = " ".join(texts).replace("\N{NO-BREAK SPACE}", " ")
     assert "/residual/first/first.0/Conv" in shown
     assert "(warm)" in shown

@@ -146,14 +146,14 @@ def test_every_event_is_named_by_its_onnx_nodes(profile: Profile, events: list[E
 def test_a_track_for_the_layers_and_each_unit(profile: Profile, events: list[Event]) -> None:
     layers = track(events, "layers")
     assert [(e["ts"], e["dur"]) for e in layers] == [(a.begin, a.cycles) for a in profile.layers]
-    for name in ("host", "loads", "array", "stores"):
+    for name in ("issue", "loads", "array", "stores"):
         spans = track(events, name)
         assert spans
         assert all(e["dur"] > 0 for e in spans)
         assert max(e["ts"] + e["dur"] for e in spans) <= profile.cycles
         busy = sum(e["args"]["busy_cycles"] for e in spans)
         assert busy == pytest.approx({str(u): v.total for u, v in profile.lanes.items()}[name])
-    commands = {e["args"]["command"] for e in track(events, "host")}
+    commands = {e["args"]["command"] for e in track(events, "issue")}
     assert commands == set(range(len(profile.program.commands)))
 
 
@@ -177,7 +177,7 @@ def test_long_traces_are_joined(profile: Profile, events: list[Event], most: int
     spans = [e for e in joined if e["ph"] == "X" and e["cat"] not in ("layer", "fence")]
     assert len(spans) <= most
     assert sum(e.get("cat") == "fence" for e in joined) == fences
-    for name in ("host", "loads", "array", "stores"):
+    for name in ("issue", "loads", "array", "stores"):
         whole = sum(e["args"]["busy_cycles"] for e in track(events, name))
         assert sum(e["args"]["busy_cycles"] for e in track(joined, name)) == pytest.approx(whole)
 

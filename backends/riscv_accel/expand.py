@@ -1,4 +1,4 @@
-"""A kernel's loops as commands: counted out, or as records that a command queue counts out itself."""
+"""A kernel's loops as commands, counted out, or as records that a command queue counts out."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What the host issues for a program's kernels: their commands, or one that starts a queue of them."""
+"""What the host issues for a program's kernels: their commands, or what starts a queue of them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from .structure import Kernel
 
 @dataclass
 class Issue:
-    """The host's commands, kernel by kernel, and the records of the machine's queue if it has one."""
+    """The host's commands, kernel by kernel, and the records of the machine's queue if any."""
 
     target: Target
     queue_start: int
@@ -52,8 +52,8 @@ class Issue:
                 self.rows += recorded(ops, offsets, queue.loops)
                 spans.append((self._place(start), len(self.rows) - start))
             spans.pop()
-            start = isa.RunQueue(dram=self._place(first), count=len(self.rows) - first)
-            self.commands.append(start.commands())
+            queued = isa.RunQueue(dram=self._place(first), count=len(self.rows) - first)
+            self.commands.append(queued.commands())
         self.commands.append(isa.Fence.pack())
         return spans
 

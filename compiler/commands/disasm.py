@@ -1,40 +1,59 @@
 """`mcc disasm`: the accelerator program of an artifact as assembly."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from .output import json_option, print_json
 
+if TYPE_CHECKING:
+    from mcc.runtime import LayerRecord, Program
+
 
 @click.command("disasm")
 @click.argument("artifact", type=click.Path(path_type=Path))
 @click.option("--layer", help="Only the commands of this layer (a name from `mcc info`).")
-@click.option("--limit", type=int, default=None, help="At most this many commands.")
+@click.option("--limit", type=int, default=None, help="At most this many lines.")
+@click.option(
+    "--counted-out", is_flag=True, help="What a command queue makes of its records, loops and all."
+)
 @json_option
-def command(artifact: Path, layer: str | None, limit: int | None, as_json: bool) -> None:
+def command(
+    artifact: Path, layer: str | None, limit: int | None, counted_out: bool, as_json: bool
+) -> None:
     """Print the commands of ARTIFACT, one a line, layer by layer.
 
     Lines starting with `#` name the layer and its ONNX nodes; the text without them assembles to
-    the same commands.
+    the same commands. Of a machine that fetches its commands itself the records of its queue are
+    shown: loops are indented, and behind a command stands what a turn adds to its fields.
     """
     from mcc.runtime import Program, load
-    from mcc.runtime.isa import disassemble
 
     program = Program.from_artifact(load(artifact))
     layers = program.layers_named(layer)
     record: list[dict[str, object]] = []
-    left = limit if limit is not None else len(program.commands)
+    left = limit
     for item in layers:
-        commands = program.commands[item.start : item.stop][: max(left, 0)]
-        left -= len(commands)
-        text = disassemble(commands)
+        lines = _lines(program, item, counted_out)
+        if left is not None:
+            lines = lines[: max(left, 0)]
+            left -= len(lines)
         if as_json:
-            record.append(
-                {"layer": item.tensor, "nodes": list(item.nodes), "commands": text.splitlines()}
-            )
+            record.append({"layer": item.tensor, "nodes": list(item.nodes), "commands": lines})
             continue
-        click.echo(f"# {item.tensor}: commands {item.start}..{item.stop - 1}")
-        click.echo(text, nl=not text.endswith("\n"))
+        where = f"commands {item.start}..{item.stop - 1}"
+        if item.records:
+            where += f", {item.records[1]} records at {item.records[0]:#x}"
+        click.echo(f"# {item.tensor}: {where}")
+        click.echo("".join(f"{line}\n" for line in lines), nl=not lines)
     if as_json:
         print_json(record)
+
+
+def _lines(program: "Program", layer: "LayerRecord", counted_out: bool) -> list[str]:
+    from mcc.runtime.isa import disassemble, list_records
+
+    if layer.records and not counted_out:
+        return list_records(program.records_of(layer))
+    return disassemble(program.commands[layer.start : layer.stop]).splitlines()

@@ -19,6 +19,7 @@ from .extensions import (
     MoveOutScratchpad,
 )
 from .legality import Illegal, check_portable, illegal_for
+from .listing import list_records
 from .locals import (
     GARBAGE,
     accumulates,
@@ -131,6 +132,7 @@ __all__ = [
     "in_accumulator",
     "instruction_table",
     "is_sparse",
+    "list_records",
     "operation",
     "operations",
     "pack_nibbles",

@@ -1,4 +1,4 @@
-"""The command queue: the accelerator fetches its own commands, as records in DRAM (`command_queue`).
+"""The command queue: commands that the accelerator fetches itself, as records in DRAM.
 
 A record is a command with what advances its operands from one turn of a loop to the next. `stream`
 counts records out into the commands that the accelerator runs.
@@ -54,7 +54,7 @@ class RunQueue(Instruction, mnemonic="run_queue", funct7=43, extension="command_
     @classmethod
     def limits(cls, fields: Columns, machine: "Accelerator") -> Refusals:
         yield fields["dram"] == 0, "a queue needs a DRAM address"
-        yield fields["dram"] % 8 != 0, "a queue lies at a multiple of 8 bytes"
+        yield fields["dram"].astype(np.uint64) % 8 != 0, "a queue lies at a multiple of 8 bytes"
         yield fields["count"] == 0, "a queue has at least one record"
 
 
@@ -104,7 +104,8 @@ def stepped(funct7: int, rs1: int, rs2: int, steps: Iterable[tuple[int, int]]) -
             own = (loop, second, first)
         else:
             before.append((Step.funct7, loop, 0, 0, first & _MASK, second & _MASK))
-    return [*before, (funct7, *own, rs1, rs2)]
+    loop, second, first = own
+    return [*before, (funct7, loop, second, first, rs1, rs2)]
 
 
 def _fits(value: int, bits: int) -> bool:

@@ -106,8 +106,10 @@ def count_out(
     joined = None
     if machine is not None:
         joined = Fetch(
-            *(np.concatenate([getattr(fetch, name) for fetch in fetches]) for name in _COLUMNS),
-            np.concatenate([fetch.lines for fetch in fetches]),
+            spent=np.concatenate([fetch.spent for fetch in fetches]),
+            needs=np.concatenate([fetch.needs for fetch in fetches]),
+            may=np.concatenate([fetch.may for fetch in fetches]),
+            lines=np.concatenate([fetch.lines for fetch in fetches]),
         )
     return Stream(
         np.concatenate([part.commands for part in parts]),
@@ -115,9 +117,6 @@ def count_out(
         np.concatenate([part.record for part in parts]),
         joined,
     )
-
-
-_COLUMNS = ("spent", "needs", "may")
 
 
 def _issued(commands: Commands, origin: Indices) -> Stream:
@@ -324,8 +323,8 @@ class _Filler:
     ) -> None:
         """Counts out a body from position `at` on.
 
-        `fetched` records came before it; the buffer holds all from place `held` on, if a loop around
-        it stays there.
+        `fetched` records came before it; the buffer holds all from place `held` on, if a loop
+        around it stays there.
         """
         for item in body.items:
             if isinstance(item, _Run):

@@ -9,11 +9,11 @@ import numpy.typing as npt
 
 from ..simulator import EXECUTE, LOAD, STORE, Cycles, Trace
 
-Unit = Literal["host", "loads", "array", "stores"]
+Unit = Literal["issue", "loads", "array", "stores"]
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
-UNITS: tuple[Unit, ...] = ("host", "loads", "array", "stores")
+UNITS: tuple[Unit, ...] = ("issue", "loads", "array", "stores")
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class Lane:
 def lanes_of(trace: Trace, start: int) -> dict[Unit, Lane]:
     """What each unit did, in cycles from `start` of the model's time."""
     every = np.arange(len(trace.group))
-    host_busy = trace.host_ready - trace.host_from
+    issue_busy = trace.host_ready - trace.host_from
     lanes: dict[Unit, Lane] = {
-        "host": Lane(trace.host_from - start, trace.host_ready - start, host_busy, every)
+        "issue": Lane(trace.host_from - start, trace.host_ready - start, issue_busy, every)
     }
     groups: list[tuple[Unit, int]] = [("loads", LOAD), ("array", EXECUTE), ("stores", STORE)]
     for unit, group in groups:

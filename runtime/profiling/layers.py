@@ -15,7 +15,7 @@ from ..simulator import LOAD, STORE, CycleModel, Cycles, Trace
 from ..target import Target
 from .lanes import UNITS, Indices, Lane, Unit, fences_of, idle_at, lanes_of
 
-Bound = Literal["host", "loads", "array", "stores", "fences", "waits", "hidden"]
+Bound = Literal["issue", "loads", "array", "stores", "fences", "waits", "hidden"]
 
 BOUND_FROM = 0.75
 """A unit that works for this share of a layer's cycles bounds it."""

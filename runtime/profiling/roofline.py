@@ -22,7 +22,7 @@ _COLOURS: dict[Bound, str] = {
     "array": "#2a7f3f",
     "loads": "#c0392b",
     "stores": "#8e44ad",
-    "host": "#e08e0b",
+    "issue": "#e08e0b",
     "fences": "#4a6fa5",
     "waits": "#7f8c8d",
 }

@@ -24,7 +24,7 @@ MOST_EVENTS = 200_000
 _PROCESS = 1
 _LAYERS_TRACK = 1
 _TRACKS: dict[Unit, tuple[int, str]] = {
-    "host": (2, "host issue"),
+    "issue": (2, "issue"),
     "loads": (3, "loads (DMA read)"),
     "array": (4, "array"),
     "stores": (5, "stores (DMA write)"),
@@ -149,12 +149,12 @@ def _spans(profile: Profile) -> list[_Spans]:
     for unit in UNITS:
         lane, (track, _) = profile.lanes[unit], _TRACKS[unit]
         end = lane.end
-        if unit == "host":
+        if unit == "issue":
             # It is not free for the next command before this one is accepted.
             end = profile.run.times[:, 0] - start
         add(track, unit, lane.begin, end, lane.busy, lane.command)
     fences = fences_of(profile.run, trace, start)
-    track, _ = _TRACKS["host"]
+    track, _ = _TRACKS["issue"]
     add(track, "fence", fences.begin, fences.end, np.zeros_like(fences.busy), fences.command)
     # A preload during a compute lies inside it.
     under = np.flatnonzero((trace.group == EXECUTE) & (trace.busy == 0) & (trace.end > start))

@@ -251,7 +251,8 @@ class CycleModel:
 def fetching(fetch: isa.Fetch | None, origin: npt.NDArray[np.intp] | None = None) -> Fetching:
     """The fetches of a run that begins; `origin` where loops were unrolled behind them."""
     if fetch is None:
-        return Fetching(*(np.zeros(0, np.int64) for _ in range(4)), np.zeros(1, np.int64))
+        none = np.zeros(0, np.int64)
+        return Fetching(none, none, none, none, np.zeros(1, np.int64))
     needs, may = fetch.needs, fetch.may
     if origin is not None:
         needs, may = needs[origin], may[origin]

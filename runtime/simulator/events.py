@@ -193,8 +193,8 @@ def advance(
 
     An empty program runs it until all is done. `gaps[i]` is what the host needs before command i,
     `earliest[i]` the first cycle in which it may come; `host[i]` is where its code lies, the code's
-    bytes, and where its operands lie, or -1; `f` brings those of a queue. `times[i]` becomes (accepted, allocated, issued,
-    done).
+    bytes, and where its operands lie, or -1; `f` brings those of a queue. `times[i]` becomes
+    (accepted, allocated, issued, done).
     """
     w = k.words
     # Typed zeros: numba would compile `allocate` for a literal one too.

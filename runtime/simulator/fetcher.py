@@ -22,7 +22,7 @@ def fetched(k: Clock, n: Numbers, f: Fetching, index: int) -> int:
         k.words[FETCHED_AT] = at
         beats = float(n.request_bytes // n.beat_bytes)
         start = max(float(at + n.load_cache), k.reals[FETCH_FREE])
-        missing = misses(k, f.lines[line], n.request_bytes, n.line_bytes)
+        missing = misses(k, int(f.lines[line]), n.request_bytes, n.line_bytes)
         if missing:
             bus = max(float(at), k.reals[DRAM_FREE])
             k.reals[DRAM_FREE] = bus + missing * n.line_cycles

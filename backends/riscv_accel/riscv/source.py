@@ -317,7 +317,8 @@ typedef void (*model_observer)(uint32_t step, const char *name, const void *data
         """The statements that issue a layer's commands."""
         linked = self.linked
         if layer.records:
-            return [queued.start(*layer.records, linked.queue_start)]
+            dram, count = layer.records
+            return [queued.start(dram, count, linked.queue_start)]
         commands = linked.program.commands[layer.start : layer.stop]
         return Roller(commands, linked.constant_bytes).lines(section.ops)
 
