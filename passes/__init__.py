@@ -11,6 +11,7 @@ from .dce import Dce
 from .fold_batch_norm import FoldBatchNorm
 from .fold_constants import FoldConstants
 from .fuse_activation import FuseActivation
+from .fuse_attention import FuseAttention
 from .fuse_bias import FuseBias
 from .fuse_pad import FusePad
 from .fuse_residual import FuseResidual
@@ -49,6 +50,7 @@ __all__ = [
     "FoldBatchNorm",
     "FoldConstants",
     "FuseActivation",
+    "FuseAttention",
     "FuseBias",
     "FusePad",
     "FuseResidual",

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from mcc.backends import UNTUNED, Backend, Emission, Emitter, Stage, Tuning
 from mcc.ir import Module, Progress
-from mcc.passes import ChannelsLast, Dce
+from mcc.passes import ChannelsLast, Dce, FuseAttention
 from mcc.runtime import Target
 
 from .compile import compile_library, library_files, library_members
@@ -26,8 +26,9 @@ __all__ = [
 
 def stages(target: Target) -> tuple[Stage, ...]:
     """What happens to a lowered module before kernels are written for it."""
-    # Vectors run along the channels, so these go last in memory.
-    return (Stage("layout", (ChannelsLast(), WidenLast(), Dce())),)
+    # Vectors run along the channels, so these go last in memory. Attention is fused behind that:
+    # layout knows the axes of products and softmax, and moves transposes out from between them.
+    return (Stage("layout", (ChannelsLast(), WidenLast(), FuseAttention(), Dce())),)
 
 
 def emit(

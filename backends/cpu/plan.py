@@ -193,8 +193,12 @@ def plan_module(
 
     planner.halos = halos_of(module)
     for op in module.body:
-        if isinstance(op, Yield) or op.results[0] in absorbed:
-            continue
+        if (
+            isinstance(op, Yield)
+            or op.results[0] in absorbed
+            or op.results[0] in planner.plan.slots
+        ):
+            continue  # computed with another
         if isinstance(op, Constant):
             planner.define(op.result, planner.constant(op.data.array))
             continue

@@ -2,6 +2,7 @@
 
 from mcc.ir import Constant, Yield, constant, constant_of
 
+from .attention import Attention
 from .binary import (
     Add,
     And,
@@ -58,6 +59,7 @@ __all__ = [
     "Abs",
     "Add",
     "And",
+    "Attention",
     "AvgPool",
     "BatchNorm",
     "Binary",

@@ -86,8 +86,13 @@ class Softmax(Op, name="softmax"):
         return self.x.tensor
 
     def evaluate(self, x: Array) -> Array:
-        powers = np.exp(x - np.max(x, self.axis, keepdims=True, initial=-np.inf))
-        return np.asarray(powers / _sum(powers, self.axis, keepdims=True))
+        return softmax_of(x, self.axis)
+
+
+def softmax_of(x: Array, axis: int) -> Array:
+    """e^(x - max) / sum of the same, along an axis."""
+    powers = np.exp(x - np.max(x, axis, keepdims=True, initial=-np.inf))
+    return np.asarray(powers / _sum(powers, axis, keepdims=True))
 
 
 class BatchNorm(Op, name="batch_norm"):

@@ -14,6 +14,7 @@ _SECTIONS = {
     "mcc.ops.binary": "Element-wise, two operands",
     "mcc.ops.unary": "Element-wise, one operand",
     "mcc.ops.reduce": "Reductions and normalizations",
+    "mcc.ops.attention": "Attention",
     "mcc.ops.shape": "Moving elements",
     "mcc.ops.quantized": "Quantized",
 }

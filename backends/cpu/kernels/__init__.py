@@ -1,13 +1,14 @@
 """Kernels, one file a family. Importing this package registers every rule."""
 
 from ..tir import Expr, Writer, constant, intrinsic, select
-from . import linear, lookup, pool, quantized, rows, scalar, shape
+from . import attention, linear, lookup, pool, quantized, rows, scalar, shape
 from .elementwise import write_elementwise
 from .windows import halos_of
 
 __all__ = [
     "Expr",
     "Writer",
+    "attention",
     "constant",
     "halos_of",
     "intrinsic",
