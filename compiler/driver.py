@@ -248,6 +248,7 @@ class Compilation:
                 "(mode portable)"
             )
         scheme = scheme_for(self.target.extensions, self.target.backend, mode)
+        scheme = replace(scheme, weight_bits=options.weight_bits)
         if options.calibrate is None:
             # Means of made-up inputs say nothing about the biases of real ones.
             scheme = replace(scheme, correct_bias=False)

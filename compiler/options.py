@@ -27,6 +27,8 @@ class Options:
     """None: what the target needs (`int8` on accelerators)."""
     precision: Literal["float32", "bf16"] = "float32"
     """Of the operands of products in a float model (docs/numerics.md)."""
+    weight_bits: Literal[8, 4] = 8
+    """Of the weights of a model that is quantized (docs/quantization.md)."""
     mode: Literal["strict", "portable"] = "strict"
     """Whether scales are any float32 or powers of two (docs/quantization.md)."""
     calibrate: str | Path | None = None

@@ -43,8 +43,12 @@ class Builder:
     def data(self, array: np.ndarray) -> Value:
         return self.add(constant(array))
 
-    def weights(self, *shape: int) -> Value:
-        return self.data(self.rng.integers(-127, 128, shape, dtype=np.int8))
+    def weights(self, *shape: int, largest: int = 127) -> Value:
+        return self.data(self.integers(*shape, largest=largest))
+
+    def integers(self, *shape: int, largest: int) -> np.ndarray:
+        """Weights from `-largest - 1`, but not -128, to `largest`."""
+        return self.rng.integers(max(-largest - 1, -127), largest + 1, shape, dtype=np.int8)
 
     def vector(self, count: int, limit: int) -> Value:
         return self.data(self.rng.integers(-limit, limit + 1, count, dtype=np.int32))
@@ -92,6 +96,9 @@ class Exit:
         return y
 
 
+LARGEST = st.sampled_from([127, 127, 7])
+"""The largest weight; 7 is the largest that takes four bits."""
+
 STOCK_EXITS = st.sampled_from([Exit(), Exit(lo=0)])
 EXITS = st.builds(
     Exit,
@@ -138,7 +145,8 @@ def convolutions(draw: st.DrawFn, exits: st.SearchStrategy[Exit], *, stock: bool
     x, *rest = builder.start(**inputs)
     depth = channels // groups * math.prod(kernel)
     limit = draw(st.sampled_from([20, 127, 600]))
-    weights = builder.rng.integers(-127, 128, (outputs, channels // groups, *kernel), dtype=np.int8)
+    largest = draw(LARGEST)
+    weights = builder.integers(outputs, channels // groups, *kernel, largest=largest)
     if draw(st.booleans()):  # pruned: whole tiles vanish
         weights[:, : channels // groups // 2 + 1] = 0
     product = Conv(
@@ -155,7 +163,7 @@ def convolutions(draw: st.DrawFn, exits: st.SearchStrategy[Exit], *, stock: bool
         layout="nhwc",
     )
     exit = draw(exits)
-    spread = math.hypot(math.sqrt(depth) * 5000, limit * 70 if rest else 0)
+    spread = math.hypot(math.sqrt(depth) * 40 * largest, limit * 70 if rest else 0)
     y = exit.apply(builder, builder.add(product, "y.acc"), spread)
     if rank == 2 and min(out) >= 3 and draw(st.booleans()):
         size = draw(st.integers(2, 3))
@@ -176,8 +184,9 @@ def matrix_products(draw: st.DrawFn, exits: st.SearchStrategy[Exit]) -> Case:
     spread = math.sqrt(depth) * 5000
     if draw(st.booleans()):
         (x,) = builder.start(x=(rows, depth))
-        bias = builder.vector(columns, 4000)
-        product = Matmul(x, builder.weights(depth, columns), bias)
+        bias, largest = builder.vector(columns, 4000), draw(LARGEST)
+        spread = math.sqrt(depth) * 40 * largest
+        product = Matmul(x, builder.weights(depth, columns, largest=largest), bias)
     else:
         batch = draw(st.integers(1, 3))
         x, w = builder.start(x=(batch, rows, depth), w=(batch, depth, columns))

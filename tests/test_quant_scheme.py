@@ -45,6 +45,8 @@ def test_schemes_of_the_targets() -> None:
     assert scheme_for((), "cpu") == Scheme()
     with pytest.raises(UserError, match="factor_limit 255 is out of range"):
         Scheme(factor_limit=255)
+    with pytest.raises(UserError, match="weights of 5 bits are not known"):
+        Scheme(weight_bits=5)
 
 
 def test_the_pass_has_every_choice_of_a_scheme_and_prints_back() -> None:

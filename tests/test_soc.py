@@ -323,6 +323,16 @@ def decoded(segment: Segment) -> list[int]:
 
 
 @pytest.mark.slow
+def test_four_bit_weights_pass(examples: Path, tmp_path: Path) -> None:
+    path = tmp_path / "digits.elf"
+    options = ["--target", "riscv-accel", "--weight-bits", "4", "--emit", "elf", "-o", str(path)]
+    assert run_command([str(examples / "digits.onnx"), *options]) == 0
+    result = run_elf(path.read_bytes(), load_target("riscv-accel"))
+    assert result.exit_code == 0, result.console
+    assert result.console.endswith("PASS\n")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["ic_resnet8", "kws_dscnn"])
 @pytest.mark.parametrize("target", ["gemmini", "riscv-accel"])
 def test_zoo_models_pass(model: str, target: str, zoo: Zoo, tmp_path: Path) -> None:

@@ -211,7 +211,7 @@ def needs(op: Op, target: Target) -> Needs:
 
 @needs.register
 def _(op: tiles.MoveIn, target: Target) -> Needs:
-    load: dict[str, object] = {"scale": 1.0, "shrink": 0}
+    load: dict[str, object] = {"scale": 1.0, "shrink": 0, "packed": int(op.packed)}
     wide = op.cols > target.machine.dim
     if op.dram is not None and op.rows > 1:
         load["stride"] = op.stride

@@ -15,6 +15,7 @@ from .memory_map import Slots
 from .patches import Geometry, Run, stretches
 from .rolling import Node, repeat, tile
 from .search import Search
+from .weights import row_bytes
 
 LOAD_INPUT, LOAD_WEIGHTS, LOAD_REST = 0, 1, 2
 """The machine's three load configurations, by what they serve: each is mostly set once a layer."""
@@ -311,32 +312,43 @@ def by_bits(table: "np.ndarray") -> "np.ndarray":
 
 
 def quads(
-    buffer: str, base: int, offset: int, shape: tuple[int, int], memories: Memories, state: int
+    buffer: str,
+    base: int,
+    offset: int,
+    shape: tuple[int, int],
+    memories: Memories,
+    *,
+    nibbles: bool = False,
 ) -> list[Node]:
-    """Loads of packed tiles (see `weights.pack`), four at a time: so many, of so many rows."""
+    """Loads of tiles side by side (see `weights.pack`): so many, of so many rows.
+
+    Four at a time, or eight where weights are `nibbles`.
+    """
     dim, (count, rows) = memories.dim, shape
-    side = memories.wide // dim
+    side = (2 if nibbles else 1) * memories.wide // dim
+    fixed: dict[str, object] = {"packed": True} if nibbles else {}
 
     def load(first: int, width: int) -> list[Node]:
         """Some tiles from the `first` on; more rows than the machine moves at once in two parts."""
+        start, stride = offset + first // side * rows * memories.wide, memories.wide
+        if width < side:
+            stride = row_bytes(width, dim, memories.wide, nibbles=nibbles)
         return [
             tile(
                 tiles.MoveIn,
                 {"local": "scratchpad", "dram": buffer},
-                {
-                    "row": base + first * rows + done,
-                    "offset": offset + first * rows * dim + done * memories.wide,
-                },
+                {"row": base + first * rows + done, "offset": start + done * stride},
                 rows=min(dim, rows - done),
                 cols=width * dim,
-                stride=memories.wide,
+                stride=stride,
                 block=rows,
-                state=state,
+                state=LOAD_WEIGHTS,
+                **fixed,
             )
             for done in range(0, rows, dim)
         ]
 
-    advance = {"row": side * rows, "offset": side * rows * dim}
+    advance = {"row": side * rows, "offset": rows * memories.wide}
     nodes = repeat(load(0, side), count // side, advance)
     if count % side:
         nodes += load(count // side * side, count % side)

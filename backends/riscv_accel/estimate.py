@@ -58,9 +58,9 @@ def estimated(cut: Cut, tiling: Tiling) -> float:
         tiling.weights_outer and tiling.weight_slots >= max(map(len, needed))
     ):
         again = tiles
-    per_row = max(1.0, dim / machine.dma.dram_bytes_per_cycle)
-    weights = total * cut.tile_rows * again * per_row
-    commands += total * again * dim / machine.max_move_bytes * -(-cut.tile_rows // dim)
+    row_bytes = dim / 2 if cut.nibbles else dim
+    weights = total * cut.tile_rows * again * max(1.0, row_bytes / machine.dma.dram_bytes_per_cycle)
+    commands += total * again * row_bytes / machine.max_move_bytes * -(-cut.tile_rows // dim)
     loads = inputs + weights + pieces.biased_rows * cut.out_blocks
     side = cut.side(tiling)
     commands += (pieces.biased + pieces.stored / side) * cut.out_blocks

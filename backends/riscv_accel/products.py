@@ -100,7 +100,6 @@ class Schedule:
 
     def _constants(self) -> None:
         """Weights piece by piece in the order of their loads, biases, diagonal tiles."""
-        side = self.memories.wide // self.dim
         self.pieces: dict[tuple[int, int], tuple[int, int]] = {}
         if self.product.w is None:
             parts: list[np.ndarray] = []
@@ -108,9 +107,10 @@ class Schedule:
             for g, group in enumerate(self.groups):
                 for c, blocks in enumerate(self.chunks):
                     chosen = [self.cut.packed(block, blocks) for block in group]
-                    packed = pack(np.concatenate(chosen), side)
+                    stack = np.concatenate(chosen)
+                    packed = pack(stack, self.memories.wide, nibbles=self.cut.nibbles)
                     self.pieces[g, c] = (offset, sum(map(len, chosen)))
-                    parts.append(packed.reshape(-1))
+                    parts.append(packed)
                     offset += packed.size
             self.memories.constant("weights", np.concatenate(parts))
         bias = np.zeros(self.cut.out_blocks * self.dim, np.int32)
@@ -123,8 +123,8 @@ class Schedule:
         if any(self.biased):
             self.memories.constant("bias", bias)
         if self.cut.diagonals:
-            packed = pack(np.concatenate(self.cut.diagonals), side)
-            self.memories.constant("factors", packed.reshape(-1))
+            packed = pack(np.concatenate(self.cut.diagonals), self.memories.wide)
+            self.memories.constant("factors", packed)
 
     def extent(self, moved: int) -> Extent:
         """How many steps there are, with `moved` bytes of activations."""
@@ -207,7 +207,7 @@ class Schedule:
             return []
         factors = self.memories.constant("factors")
         shape = sum(map(len, self.cut.diagonals)), self.cut.diagonals[0].shape[1]
-        return quads(factors, self.diagonals_row, 0, shape, self.memories, LOAD_WEIGHTS)
+        return quads(factors, self.diagonals_row, 0, shape, self.memories)
 
     def _fills(self) -> list[Node]:
         """The padding of an output that stays in the scratchpad."""
@@ -222,7 +222,8 @@ class Schedule:
             offset, count = self.pieces[g, c]
             weights = self.memories.constant("weights")
             shape = count, self.cut.tile_rows
-            return quads(weights, base, offset, shape, self.memories, LOAD_WEIGHTS)
+            nibbles = self.cut.nibbles
+            return quads(weights, base, offset, shape, self.memories, nibbles=nibbles)
         blocks, group = self.chunks[c], self.groups[g]
         nodes: list[Node] = []
         side = self.memories.wide // self.dim

@@ -8,7 +8,7 @@ for it are put in by `configure`. An address is a tuple: a constant, then a step
 import numpy as np
 
 from mcc.ir import Buffer, Index, Op, OpError, Space, Value
-from mcc.runtime.isa import unpack_sparse
+from mcc.runtime.isa import unpack_nibbles, unpack_sparse
 
 Affine = tuple[int, ...]
 """constant, step, step, …"""
@@ -44,6 +44,7 @@ class MoveIn(Op, name="accel.move_in", reads=(DRAM,), writes=(SCRATCHPAD, ACCUMU
     """local[row + i] = dram[offset + i * stride : + cols elements]; without `dram`, the pad byte.
 
     Columns beyond the array's width go to rows `block` further on. Into an accumulator go int32.
+    `packed` elements take four bits each in DRAM (`mcc.runtime.isa.nibbles`).
     """
 
     local: Value
@@ -57,6 +58,7 @@ class MoveIn(Op, name="accel.move_in", reads=(DRAM,), writes=(SCRATCHPAD, ACCUMU
     block: int = 16
     state: int = 0  # which of the machine's load configurations to use
     pad: int = 0
+    packed: bool = False
 
     def infer(self) -> tuple[()]:
         _check(self, self.at, row=self.row)
@@ -72,8 +74,13 @@ class MoveIn(Op, name="accel.move_in", reads=(DRAM,), writes=(SCRATCHPAD, ACCUMU
             data = np.full((self.rows, self.cols), self.pad, local.dtype)
         else:
             start, width = address(self.offset, at), self.cols * local.itemsize
-            bytes_ = _strided(dram, start, self.rows, self.stride, width)
-            data = np.ascontiguousarray(bytes_).view(local.dtype)
+            if self.packed:
+                width = -(-width // 2)
+            bytes_ = np.ascontiguousarray(_strided(dram, start, self.rows, self.stride, width))
+            if self.packed:
+                data = unpack_nibbles(bytes_.view(np.uint8))[:, : self.cols]
+            else:
+                data = bytes_.view(local.dtype)
         for block, first in enumerate(range(0, self.cols, dim)):
             part = data[:, first : first + dim]
             target = row + block * self.block

@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from mcc.runtime import Frame, Target
+from mcc.runtime.isa import LARGEST_NIBBLE, SMALLEST_NIBBLE
 
 from .layers import Int8, Product
 from .memory_map import Region
@@ -109,7 +110,7 @@ class Cut:
             product.residual,
             (product.exit.pool, product.exit.pooled, product.exit.multiplier.ndim, product.w),
             self.tiles.taps,
-            (self.paired, tuple(map(len, self.diagonals))),
+            (self.paired, self.nibbles, tuple(map(len, self.diagonals))),
             (self.floor, self.frame, self.residual_frame),
         )
 
@@ -155,6 +156,14 @@ class Cut:
         """Whether weight tiles go two at a time: 2:4 ones on a machine that takes them."""
         several = any(len(taps) > 1 for taps in self.tiles.taps)
         return self.target.has("sparse_2_4") and self.tiles.sparse and several
+
+    @cached_property
+    def nibbles(self) -> bool:
+        """Whether weights take four bits each in DRAM: all fit, and the machine unpacks them."""
+        weights = self.product.weights
+        if weights is None or self.paired or not self.target.has("int4"):
+            return False
+        return bool(weights.min() >= SMALLEST_NIBBLE and weights.max() <= LARGEST_NIBBLE)
 
     @cached_property
     def tile_rows(self) -> int:

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from mcc.runtime.isa import is_sparse, pack_sparse
+from mcc.runtime.isa import is_sparse, pack_nibbles, pack_sparse
 
 from .layers import Int8, Int32, Product
 
@@ -70,16 +70,40 @@ def pairs(tiles: Int8) -> Int8:
     return pack_sparse(padded.reshape(-1, 2 * dim, dim))
 
 
-def pack(tiles: Int8, side: int) -> Int8:
-    """Tiles [n, rows, dim] with `side` side by side, so that one wide move-in takes as many.
+def pack(tiles: Int8, wide: int, *, nibbles: bool = False) -> Int8:
+    """Tiles [n, rows, dim] as bytes: as many side by side as a row of `wide` bytes takes.
 
-    Returns [ceil(n / side), rows, side * dim].
+    One move-in then takes as many. What is left over lies in narrower rows (`row_bytes`).
     """
-    count, rows, dim = tiles.shape
-    padded = np.zeros((-(-count // side) * side, rows, dim), np.int8)
-    padded[:count] = tiles
-    across = padded.reshape(-1, side, rows, dim).transpose(0, 2, 1, 3)
-    return across.reshape(-1, rows, side * dim)
+    count, _, dim = tiles.shape
+    side = (2 if nibbles else 1) * wide // dim
+    whole = count // side * side
+    parts = [_side_by_side(tiles[:whole], side)]
+    if rest := count - whole:
+        columns = (2 if nibbles else 1) * row_bytes(rest, dim, wide, nibbles=nibbles)
+        across = _side_by_side(tiles[whole:], rest)
+        parts.append(np.pad(across, ((0, 0), (0, columns - rest * dim))))
+    packed = [pack_nibbles(part).view(np.int8) if nibbles else part for part in parts]
+    return np.concatenate([part.reshape(-1) for part in packed])
+
+
+def row_bytes(count: int, dim: int, wide: int, *, nibbles: bool) -> int:
+    """Bytes of a row of `count` tiles side by side.
+
+    Of `nibbles`, which are there to save bytes, a half, a quarter … of `wide` where they fit, so
+    that no row crosses a line of memory. int8 keeps one stride, which takes no configuration.
+    """
+    needed, found = -(-count * dim // 2), wide
+    while nibbles and found % 2 == 0 and found // 2 >= needed:
+        found //= 2
+    return found
+
+
+def _side_by_side(tiles: Int8, side: int) -> Int8:
+    """Tiles [n * side, rows, dim] as rows [n * rows, side * dim]."""
+    _, rows, dim = tiles.shape
+    across = tiles.reshape(-1, side, rows, dim).transpose(0, 2, 1, 3)
+    return across.reshape(-1, side * dim)
 
 
 def diagonals(factors: Int32, dim: int) -> list[Int8]:

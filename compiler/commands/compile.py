@@ -55,6 +55,13 @@ def parse_shapes(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     help="Of the operands of products in float models.",
 )
 @click.option(
+    "--weight-bits",
+    type=click.Choice(["8", "4"]),
+    default="8",
+    show_default=True,
+    help="Of quantized weights.",
+)
+@click.option(
     "--mode",
     type=click.Choice(["strict", "portable"]),
     default="strict",
@@ -109,6 +116,7 @@ def command(
     level: int,
     quantize: str | None,
     precision: str,
+    weight_bits: str,
     mode: str,
     calibrate: str | None,
     method: str,
@@ -147,6 +155,7 @@ def command(
             "level": level,
             "quantize": quantize,
             "precision": precision,
+            "weight_bits": int(weight_bits),
             "mode": mode,
             "calibrate": calibrate,
             "method": method,

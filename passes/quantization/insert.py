@@ -70,8 +70,19 @@ def _peak(op: Conv | Matmul, scheme: Scheme) -> Array:
     return largest(
         rows_of(op, array),
         per_channel=scheme.weights == "per_channel",
-        clip=scheme.weights == "per_tensor",
+        clip=scheme.weights == "per_tensor" or scheme.weight_bits < 8,
+        most=_most(op, scheme),
     )
+
+
+def _most(op: Conv | Matmul, scheme: Scheme) -> int:
+    """The largest weight of a product.
+
+    Where its result may meet a residual in the accumulator, weights keep 8 bits: the residual
+    enters in whole units of the accumulator, which four bits make coarser than most residuals are.
+    """
+    meets = scheme.residual == "accumulate" and any(isinstance(u, Add) for u in op.result.uses)
+    return 127 if meets else (1 << (scheme.weight_bits - 1)) - 1
 
 
 class _Builder:
@@ -235,6 +246,7 @@ class _Builder:
             bias=constant_of(op.b),
             x_mean=self._mean(op),
             residual=self.encodings[plan.residual] if plan is not None else None,
+            most=_most(op, self.scheme),
         )
 
     def _mean(self, op: Conv | Matmul) -> Array | None:

@@ -43,6 +43,7 @@ def fit_product(
     bias: Array | None = None,
     x_mean: Array | None = None,
     residual: Encoding | None = None,
+    most: int = 127,
 ) -> Product:
     """Quantize the weights and the bias of a product.
 
@@ -51,13 +52,14 @@ def fit_product(
     Args:
         op: The product, for messages.
         rows: Real weights, output channels first.
-        peak: The magnitude that becomes 127, one number or one for each output channel.
+        peak: The magnitude that 127 stands for, one number or one for each output channel.
         x: The input's encoding.
         scheme: The choices.
         bias: The real bias.
         x_mean: The input's mean, broadcastable to `rows`; the expected error of the rounded weights
             is then taken off the bias (Nagel et al. 2019, «Data-free quantization», section 4.2).
         residual: The encoding of a residual that enters the accumulator.
+        most: The largest weight, as an integer.
 
     Raises:
         UserError: If no weight scale keeps the accumulator below the limit.
@@ -72,7 +74,7 @@ def fit_product(
             wanted, scale = scale, _residual_scale(scale, x, residual, scheme)
             if (scale < wanted * (1 - 2.0**-16)).any():
                 break
-        weights = quantize_weights(rows, scale)
+        weights = quantize_weights(rows, scale, most)
         unit = accumulator_scale(x.scale, scale)
         k = factors(unit, residual.scale) if residual is not None else None
         if residual is not None and k is None:

@@ -82,6 +82,7 @@ class QuantizePass(Pass, name="quantize"):
     """What synthetic inputs look like."""
     activations: Literal["affine", "symmetric"] = "affine"
     weights: Literal["per_channel", "per_tensor"] = "per_channel"
+    weight_bits: int = 8
     mode: Mode = "strict"
     residual: Literal["add", "accumulate"] = "add"
     clamps: bool = True
@@ -96,6 +97,7 @@ class QuantizePass(Pass, name="quantize"):
         return Scheme(
             activations=self.activations,
             weights=self.weights,
+            weight_bits=self.weight_bits,
             mode=self.mode,
             residual=self.residual,
             clamps=self.clamps,

@@ -63,7 +63,7 @@ def plan_residuals(
         roles: What each op is on integers.
         encodings: The activations' encodings; the residuals' scales may rise.
         scheme: The choices; empty result unless `residual` is `accumulate`.
-        peaks: For each product with constant weights, the magnitudes that become 127.
+        peaks: For each product with constant weights, the magnitudes that 127 stands for.
         declined: Receives the additions that stay ops of their own, with the reason.
     """
     if scheme.residual != "accumulate":

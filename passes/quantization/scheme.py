@@ -24,6 +24,8 @@ class Scheme:
     """Whether an activation's zero point is free, or 0."""
     weights: Literal["per_channel", "per_tensor"] = "per_channel"
     """One weight scale for each output channel, or one for the tensor."""
+    weight_bits: int = 8
+    """8, or 4: weights are integers in [-127, 127], or in [-7, 7]."""
     mode: Mode = "strict"
     """`portable`: scales are powers of two, and every accumulator is proven to stay below 2^24."""
     residual: Literal["add", "accumulate"] = "add"
@@ -47,6 +49,10 @@ class Scheme:
             raise UserError(
                 f"factor_limit {self.factor_limit} is out of range",
                 remedy=f"a residual factor lies between 1 and {LARGEST_FACTOR}",
+            )
+        if self.weight_bits not in (4, 8):
+            raise UserError(
+                f"weights of {self.weight_bits} bits are not known", remedy="weight_bits is 8 or 4"
             )
 
     @property

@@ -27,13 +27,14 @@ class Weights:
         return self.integers.astype(np.float32) * _columns(self.scale, self.integers.ndim)
 
 
-def largest(rows: Array, *, per_channel: bool, clip: bool) -> Array:
-    """The magnitude that becomes 127, for the tensor or for each output channel, in float64.
+def largest(rows: Array, *, per_channel: bool, clip: bool, most: int = 127) -> Array:
+    """The magnitude that 127 stands for, for the tensor or for each output channel, in float64.
 
     Args:
         rows: Real weights, output channels first.
         per_channel: One number for each output channel.
         clip: Choose it with the least squared error instead of the largest magnitude.
+        most: The largest integer that there is, 127 or less.
     """
     flat = np.abs(rows.reshape(rows.shape[0] if per_channel else 1, -1).astype(np.float64))
     peak: Array = flat.max(1)
@@ -41,17 +42,18 @@ def largest(rows: Array, *, per_channel: bool, clip: bool) -> Array:
         best: Array = peak
         least: Array = np.full(peak.shape, np.inf)
         for share in CLIPS:
-            step = np.maximum(peak * share / 127, SMALLEST_SCALE)[:, None]
-            rounded = np.minimum(np.rint(flat / step), 127) * step
+            step = np.maximum(peak * share / most, SMALLEST_SCALE)[:, None]
+            rounded = np.minimum(np.rint(flat / step), most) * step
             error = ((flat - rounded) ** 2).sum(1)
             best = np.where(error < least, peak * share, best)
             least = np.minimum(error, least)
         peak = best
+    peak = peak * (127 / most)
     return peak if per_channel else peak.reshape(())
 
 
 def weight_scale(peak: Array, *, power_of_two: bool) -> Array:
-    """The float32 scale at which `peak` becomes 127 (or a little less, for a power of two)."""
+    """The float32 scale at which 127 stands for `peak` (or a little less, for a power of two)."""
     scale = np.maximum(peak / 127, SMALLEST_SCALE).astype(np.float32)
     if power_of_two:
         powers = [power_above(float(s)) for s in np.atleast_1d(scale)]
@@ -59,10 +61,10 @@ def weight_scale(peak: Array, *, power_of_two: bool) -> Array:
     return scale
 
 
-def quantize_weights(rows: Array, scale: Array) -> Weights:
-    """Real weights, output channels first, as integers in [-127, 127]."""
+def quantize_weights(rows: Array, scale: Array, most: int = 127) -> Weights:
+    """Real weights, output channels first, as integers in [-most, most]."""
     integers = quantize_array(rows, scale, np.zeros(scale.shape), DType.I8)
-    return Weights(np.maximum(integers, -127).astype(np.int8), scale)
+    return Weights(np.clip(integers, -most, most).astype(np.int8), scale)
 
 
 def accumulator_scale(x_scale: float, weight: Array) -> Array:

@@ -46,7 +46,7 @@ from .loops import (
     LoopWsStridesDC,
 )
 from .moves import MoveIn, MoveIn2, MoveIn3, MoveOut
-from .nibbles import pack_nibbles, unpack_nibbles
+from .nibbles import LARGEST_NIBBLE, SMALLEST_NIBBLE, pack_nibbles, unpack_nibbles
 from .queue import RECORD, Records, Repeat, Row, RunQueue, Step, records, repeated, stepped
 from .sparse import ComputeSparseKept, ComputeSparsePreloaded, PreloadSparse
 from .sparsity import is_sparse, pack_sparse, unpack_sparse
@@ -60,7 +60,9 @@ __all__ = [
     "COMMAND",
     "GARBAGE",
     "INSTRUCTIONS",
+    "LARGEST_NIBBLE",
     "RECORD",
+    "SMALLEST_NIBBLE",
     "UNKNOWN",
     "Bits",
     "Columns",

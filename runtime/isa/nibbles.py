@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-SMALLEST, LARGEST = -8, 7
+SMALLEST_NIBBLE, LARGEST_NIBBLE = -8, 7
 
 
 def pack_nibbles(values: npt.NDArray[np.int8]) -> npt.NDArray[np.uint8]:
@@ -14,8 +14,8 @@ def pack_nibbles(values: npt.NDArray[np.int8]) -> npt.NDArray[np.uint8]:
     """
     if values.shape[-1] % 2:
         raise ValueError(f"a row of {values.shape[-1]} values does not fill its last byte")
-    if values.size and not SMALLEST <= values.min() <= values.max() <= LARGEST:
-        raise ValueError(f"values must be {SMALLEST} to {LARGEST}")
+    if values.size and not SMALLEST_NIBBLE <= values.min() <= values.max() <= LARGEST_NIBBLE:
+        raise ValueError(f"values must be {SMALLEST_NIBBLE} to {LARGEST_NIBBLE}")
     halves = values.view(np.uint8) & np.uint8(15)
     return halves[..., ::2] | halves[..., 1::2] << np.uint8(4)
 
