@@ -5,115 +5,23 @@ before the first product, and all products before the first move-out.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from .array import ComputeKept, ComputePreloaded, Preload
-from .configure import ConfigLoad, ConfigStore
+from .configure import ConfigExecute, ConfigLoad, ConfigStore
+from .convolution import Convolution
 from .encoding import Instruction
 from .locals import ACCUMULATE_BIT, ACCUMULATOR_BIT, GARBAGE
 from .loop_ws import Place
-from .loops import (
-    LoopConvConfig1,
-    LoopConvConfig2,
-    LoopConvConfig3,
-    LoopConvConfig4,
-    LoopConvConfig5,
-    LoopConvConfig6,
-    LoopConvWs,
-)
 from .moves import MoveIn, MoveIn2, MoveIn3, MoveOut
 
 _ACCUMULATOR = 1 << ACCUMULATOR_BIT
 
 
-@dataclass(frozen=True)
-class Convolution:
-    """A LOOP_CONV_WS with its configuration, on a machine of `dim` with moves of `most` tiles."""
-
-    loop: LoopConvWs
-    outer: LoopConvConfig1
-    window: LoopConvConfig2
-    tile: LoopConvConfig3
-    strides: LoopConvConfig4
-    weights_output: LoopConvConfig5
-    bias_input: LoopConvConfig6
-    dim: int
-    most: int
-
-    def refusal(self) -> str:
-        """Why it cannot run, or nothing."""
-        loop = self.loop
-        for name in (
-            "transpose_output",
-            "transpose_weights_1203",
-            "transpose_weights_0132",
-            "transpose_input",
-            "dilate_input",
-            "depthwise",
-        ):
-            if getattr(loop, name):
-                return f"a loop_conv with {name} is not modelled"
-        sizes = (self.rows, self.cols, self.channels, self.tile.tile_in_channels, self.batches)
-        if not all((*sizes, self.tile.tile_kernel_rows, self.tile.tile_kernel_cols)):
-            return "a loop needs at least one pixel, channel and tap (loop_conv_2 to loop_conv_4)"
-        return ""
-
-    @property
-    def rows(self) -> int:
-        return self.strides.tile_rows
-
-    @property
-    def cols(self) -> int:
-        return self.strides.tile_cols
-
-    @property
-    def channels(self) -> int:
-        return self.window.tile_channels
-
-    @property
-    def batches(self) -> int:
-        return self.window.tile_batches
-
-    @property
-    def in_rows(self) -> int:
-        """Rows of the tile's input, padding included."""
-        return self.rows * self.outer.stride + self._reach(self.tile.tile_kernel_rows) - 1
-
-    @property
-    def in_cols(self) -> int:
-        return self.cols * self.outer.stride + self._reach(self.tile.tile_kernel_cols) - 1
-
-    def _reach(self, taps: int) -> int:
-        return taps + (self.strides.dilation - 1) * (taps - 1)
-
-    @property
-    def plane(self) -> int:
-        """Scratchpad rows of one image of one block of input channels."""
-        shift = self.loop.downsample
-        return (self.in_rows >> shift) * (self.in_cols >> shift)
-
-    @property
-    def weight_rows(self) -> int:
-        tile = self.tile
-        taps = tile.tile_kernel_rows * tile.tile_kernel_cols
-        return -(-self.channels // self.dim) * taps * tile.tile_in_channels
-
-    @property
-    def input_rows(self) -> int:
-        return -(-self.tile.tile_in_channels // self.dim) * self.batches * self.plane
-
-    @property
-    def sum_rows(self) -> int:
-        return -(-self.channels // self.dim) * self.batches * self.rows * self.cols
-
-    def sums_at(self, place: Place, batch: int, row: int, col: int, channel: int) -> int:
-        """The accumulator row of an output pixel."""
-        block = channel // self.dim * self.batches + batch
-        return place.c_start + (block * self.rows + row) * self.cols + col
-
-
 def unrolled(conv: Convolution, place: Place) -> Iterator[Instruction]:
-    """The commands in order. A scale of None in `ConfigStore` keeps the last one."""
+    """The commands in order.
+
+    Of `ConfigStore` the scale, and of `ConfigExecute` the transposes, are those set last.
+    """
     yield from _bias(conv, place)
     yield from _weights(conv, place)
     yield from _inputs(conv, place)
@@ -141,71 +49,84 @@ def _bias(conv: Convolution, place: Place) -> Iterator[Instruction]:
 
 
 def _weights(conv: Convolution, place: Place) -> Iterator[Instruction]:
-    tile, dim = conv.tile, conv.dim
-    stride = conv.strides.weight_stride
-    start = place.b_end - conv.weight_rows
-    taps = tile.tile_kernel_rows * tile.tile_kernel_cols
-    yield ConfigLoad(state=1, block_stride=taps * tile.tile_in_channels, stride=stride)
-    most = conv.most * dim
-    for channel in range(0, conv.channels, most):
+    tile, loop, outer, dim = conv.tile, conv.loop, conv.outer, conv.dim
+    kernel, across = conv.window.kernel, conv.strides.weight_stride
+    stride = across
+    if loop.depthwise:
+        stride = 1
+    elif loop.transpose_weights_1203:
+        stride = kernel * kernel * across
+    elif loop.transpose_weights_0132:
+        stride = outer.in_channels
+    yield ConfigLoad(state=1, block_stride=conv.weight_block, stride=stride)
+    wide = conv.most * dim
+    turned = bool(loop.transpose_weights_0132)
+    for channel in range(0, conv.channels, dim if turned else wide):
         for row in range(tile.tile_kernel_rows):
             for col in range(tile.tile_kernel_cols):
-                for depth in range(0, tile.tile_in_channels, dim):
-                    tap = row * conv.window.kernel + col
-                    pixel = tap * conv.outer.in_channels + depth
-                    place_ = (channel // dim) * taps + row * tile.tile_kernel_cols + col
+                for depth in range(0, tile.tile_in_channels, wide if turned else dim):
+                    tap = row * kernel + col
+                    if loop.depthwise:
+                        offset = tap
+                    elif loop.transpose_weights_1203:
+                        offset = (depth * kernel * kernel + tap) * across + channel
+                    elif turned:
+                        offset = (tap * outer.out_channels + channel) * outer.in_channels + depth
+                    else:
+                        offset = (tap * outer.in_channels + depth) * across + channel
+                    left = conv.channels - channel, tile.tile_in_channels - depth
+                    cols, rows = left[::-1] if turned else left
+                    tap = row * tile.tile_kernel_cols + col
                     yield MoveIn2(
-                        dram=conv.weights_output.weights + pixel * stride + channel,
-                        local=start + place_ * tile.tile_in_channels + depth,
-                        cols=min(most, conv.channels - channel),
-                        rows=min(dim, tile.tile_in_channels - depth),
+                        dram=conv.weights_output.weights + offset,
+                        local=conv.weights_at(place, tap, channel, depth),
+                        cols=min(wide, cols),
+                        rows=min(dim, rows),
                     )
 
 
 def _inputs(conv: Convolution, place: Place) -> Iterator[Instruction]:
-    tile, dim, shift = conv.tile, conv.dim, conv.loop.downsample
-    stride = conv.strides.in_stride
+    tile, outer, dim, shift = conv.tile, conv.outer, conv.dim, conv.loop.downsample
+    turned = bool(conv.loop.transpose_input)
+    stride = outer.batch if turned else conv.strides.in_stride
     yield ConfigLoad(
         state=0,
-        block_stride=conv.batches * conv.plane,
+        block_stride=conv.input_block,
         stride=stride << shift,
         pixel_repeats=conv.loop.pixels_per_row,
     )
-    real_rows = conv.in_rows - tile.pad_up - tile.pad_down
-    real_cols = conv.in_cols - tile.pad_left - tile.pad_right
-    pitch = conv.in_cols >> shift
-    most = conv.most * dim
-    for batch in range(conv.batches):
-        for row in range(-tile.pad_up, real_rows + tile.pad_down, 1 << shift):
-            col = -tile.pad_left
-            while col < real_cols + tile.pad_right:
+    right, down = conv.undilated(tile.pad_right), conv.undilated(tile.pad_down)
+    wide = conv.most * dim
+    for batch in range(0, conv.batches, wide if turned else 1):
+        for row in range(-conv.up, conv.real_rows + down, 1 << shift):
+            col = -conv.left
+            while col < conv.real_cols + right:
                 if col < 0:
                     count = min(-col, dim)
-                elif col >= real_cols:
-                    count = min(real_cols + tile.pad_right - col, dim)
+                elif col >= conv.real_cols:
+                    count = min(conv.real_cols + right - col, dim)
                 else:
-                    count = min(real_cols - col, dim << shift)
-                real = 0 <= row < real_rows and 0 <= col < real_cols
-                image = batch * conv.outer.in_rows + row
-                pixel = image * tile.in_cols + col
-                at = ((row + tile.pad_up) >> shift) * pitch + ((col + tile.pad_left) >> shift)
-                for channel in range(0, tile.tile_in_channels, most):
-                    block = channel // dim * conv.batches + batch
+                    count = min(conv.real_cols - col, dim << shift)
+                real = 0 <= row < conv.real_rows and 0 <= col < conv.real_cols
+                for channel in range(0, tile.tile_in_channels, 1 if turned else wide):
+                    image = (channel if turned else batch) * outer.in_rows + row
+                    pixel = image * tile.in_cols + col
+                    offset = pixel * stride + (batch if turned else channel)
+                    left = conv.batches - batch if turned else tile.tile_in_channels - channel
                     yield MoveIn(
-                        dram=conv.bias_input.input + pixel * stride + channel if real else 0,
-                        local=place.a_start + block * conv.plane + at,
-                        cols=min(most, tile.tile_in_channels - channel),
+                        dram=conv.bias_input.input + offset if real else 0,
+                        local=conv.input_at(place, batch, row + conv.up, col + conv.left, channel),
+                        cols=min(wide, left),
                         rows=count >> shift,
                     )
                 col += count
 
 
 def _products(conv: Convolution, place: Place) -> Iterator[Instruction]:
-    tile, dim, shift = conv.tile, conv.dim, conv.loop.downsample
-    start = place.b_end - conv.weight_rows
-    taps = tile.tile_kernel_rows * tile.tile_kernel_cols
-    pitch = conv.in_cols >> shift
-    step = conv.loop.pixels_per_row
+    tile, dim, step = conv.tile, conv.dim, conv.loop.pixels_per_row
+    if conv.loop.transpose_input:
+        # A row of A is an image: its channels and its sums lie a plane apart.
+        yield ConfigExecute(a_stride=conv.in_rows * conv.in_cols, c_stride=conv.rows * conv.cols)
     for channel in range(0, conv.channels, dim):
         width = min(dim, conv.channels - channel)
         for row in range(tile.tile_kernel_rows):
@@ -213,39 +134,58 @@ def _products(conv: Convolution, place: Place) -> Iterator[Instruction]:
                 for depth in range(0, tile.tile_in_channels, dim):
                     tap = row * tile.tile_kernel_cols + col
                     if conv.loop.rotate:
-                        tap = taps - 1 - tap
-                    weights = start + channel // dim * taps * tile.tile_in_channels
-                    weights += tap * tile.tile_in_channels + depth
+                        tap = conv.taps - 1 - tap
+                    weights = conv.weights_at(place, tap, channel, depth)
                     pixels = min(step, tile.tile_kernel_cols - col)
                     deep = pixels * min(dim, tile.tile_in_channels - depth)
-                    new = True
-                    for batch in range(conv.batches):
-                        for out_row in range(conv.rows):
-                            for out_col in range(0, conv.cols, dim):
-                                dilation, stride = conv.strides.dilation, conv.outer.stride
-                                in_row = out_row * stride + row * dilation >> shift
-                                in_col = out_col * stride + col * dilation >> shift
-                                block = depth // dim * conv.batches + batch
-                                at = block * conv.plane + in_row * pitch + in_col
-                                rows = min(dim, conv.cols - out_col)
-                                sums = conv.sums_at(place, batch, out_row, out_col, channel)
-                                yield Preload(
-                                    local=weights if new else GARBAGE,
-                                    cols=width,
-                                    rows=deep,
-                                    destination=_ACCUMULATOR | 1 << ACCUMULATE_BIT | sums,
-                                    destination_cols=width,
-                                    destination_rows=rows,
-                                )
-                                kind = ComputePreloaded if new else ComputeKept
-                                yield kind(
-                                    local=place.a_start + at,
-                                    cols=deep,
-                                    rows=rows,
-                                    bias_cols=width,
-                                    bias_rows=rows,
-                                )
-                                new = False
+                    for batch, out_row, out_col, rows in _pieces(conv, row, col):
+                        sums = conv.sums_at(place, batch, out_row, out_col, channel)
+                        yield Preload(
+                            local=weights,
+                            cols=width,
+                            rows=deep,
+                            destination=_ACCUMULATOR | 1 << ACCUMULATE_BIT | sums,
+                            destination_cols=width,
+                            destination_rows=rows,
+                        )
+                        in_row, in_col = _under(conv, out_row, row), _under(conv, out_col, col)
+                        kind = ComputeKept if weights == GARBAGE else ComputePreloaded
+                        yield kind(
+                            local=conv.input_at(place, batch, in_row, in_col, depth),
+                            cols=deep,
+                            rows=rows,
+                            bias_cols=width,
+                            bias_rows=rows,
+                        )
+                        weights = GARBAGE
+
+
+def _pieces(conv: Convolution, row: int, col: int) -> Iterator[tuple[int, int, int, int]]:
+    """The outputs that a tap adds to: (image, row, column of the first, how many at once).
+
+    They follow each other in a row; in every second column where the input is dilated, since a tap
+    meets a pixel only there; over the images where those are the columns of the input.
+    """
+    apart, dilation = conv.loop.dilate_input, conv.strides.dilation
+    turned = bool(conv.loop.transpose_input)
+    for batch in range(0, conv.batches, conv.dim if turned else 1):
+        for out_row in range(conv.rows):
+            if apart and (row * dilation + out_row - conv.tile.pad_up) % 2:
+                continue
+            first = (conv.tile.pad_left - col * dilation) % 2 if apart else 0
+            if turned:
+                images = min(conv.dim, conv.batches - batch)
+                for out_col in range(first, conv.cols, 1 << apart):
+                    yield batch, out_row, out_col, images
+                continue
+            for out_col in range(first, conv.cols, conv.dim << apart):
+                pixels = min(conv.dim << apart, conv.cols - out_col)
+                yield batch, out_row, out_col, conv.undilated(pixels)
+
+
+def _under(conv: Convolution, output: int, tap: int) -> int:
+    """The row or column of the padded input that a tap sees at an output."""
+    return conv.undilated(output * conv.outer.stride + tap * conv.strides.dilation)
 
 
 def _outputs(conv: Convolution, place: Place) -> Iterator[Instruction]:
@@ -259,6 +199,8 @@ def _outputs(conv: Convolution, place: Place) -> Iterator[Instruction]:
                 for col in range(0, conv.cols, dim):
                     for channel in range(0, conv.channels, dim):
                         pixel = (batch * outer.out_rows + row) * outer.out_cols + col
+                        if conv.loop.transpose_output:
+                            pixel = (row * outer.out_cols + col) * outer.batch + batch
                         at = conv.sums_at(place, batch, row, col, channel)
                         yield MoveOut(
                             dram=output + pixel * stride + channel,

@@ -5,9 +5,13 @@ Configurations come first, each kept until it is given anew; the loop's own comm
 
 from typing import TYPE_CHECKING
 
-from .encoding import Instruction, dram_address, integer
+import numpy as np
+
+from .configure import Refusals
+from .encoding import Columns, Instruction, concatenate, dram_address, integer
 
 if TYPE_CHECKING:
+    from ..target import Accelerator
     from .state import State
 
 
@@ -17,9 +21,16 @@ class _Loop(Instruction, mnemonic="loop", funct7=-1):
     def execute(self, state: "State") -> None:
         from .table import decode
 
-        for instruction in decode(state.unroller.unroll(self.commands()).commands):
+        # The unroller keeps what was configured last, which it has not seen here.
+        commands = concatenate([state.store.commands(), state.execute.commands(), self.commands()])
+        for instruction in decode(state.unroller.unroll(commands).commands):
             assert instruction is not None
             instruction.execute(state)
+
+
+def _refuse_halves(fields: Columns) -> Refusals:
+    chosen = np.maximum(fields["a_spad_id"], fields["b_spad_id"])
+    yield chosen > 2, "a_spad_id and b_spad_id are 0, 1 or 2"
 
 
 class LoopWsBounds(_Loop, mnemonic="loop_ws_bounds", funct7=9):
@@ -75,10 +86,15 @@ class LoopWs(_Loop, mnemonic="loop_ws", funct7=8):
     """D is int8."""
     activation: int = integer("rs1", 10, 8, default=0)
     b_spad_id: int = integer("rs1", 17, 16, default=0)
+    """0: the half that is this loop's turn; 1: the first half; 2: the second."""
     a_spad_id: int = integer("rs1", 19, 18, default=0)
     transpose_a: int = integer("rs2", 0, 0, default=0)
     transpose_b: int = integer("rs2", 1, 1, default=0)
     resadd: int = integer("rs2", 2, 2, default=0)
+
+    @classmethod
+    def limits(cls, fields: Columns, machine: "Accelerator") -> Refusals:
+        yield from _refuse_halves(fields)
 
 
 class LoopConvConfig1(_Loop, mnemonic="loop_conv_1", funct7=16, extension="loop_conv"):
@@ -167,8 +183,13 @@ class LoopConvWs(_Loop, mnemonic="loop_conv", funct7=15, extension="loop_conv"):
     depthwise: int = integer("rs1", 6, 6, default=0)
     pixels_per_row: int = integer("rs1", 15, 8, default=1)
     b_spad_id: int = integer("rs1", 17, 16, default=0)
+    """0: the half that is this loop's turn; 1: the first half; 2: the second."""
     a_spad_id: int = integer("rs1", 19, 18, default=0)
     no_pool: int = integer("rs2", 0, 0, default=0)
     downsample: int = integer("rs2", 1, 1, default=0)
     dilate_input: int = integer("rs2", 2, 2, default=0)
     activation: int = integer("rs2", 4, 3, default=0)
+
+    @classmethod
+    def limits(cls, fields: Columns, machine: "Accelerator") -> Refusals:
+        yield from _refuse_halves(fields)

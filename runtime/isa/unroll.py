@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from . import loops
-from .configure import ConfigStore
+from .configure import ConfigExecute, ConfigStore
+from .convolution import Convolution
 from .encoding import COMMAND, Commands, Instruction
 from .interleave import Streams, interleaved
-from .loop_conv import Convolution, unrolled
+from .loop_conv import unrolled
 from .loop_ws import (
     Place,
     Product,
@@ -75,7 +76,7 @@ class Unroller:
     def __init__(self, machine: "Accelerator") -> None:
         self._machine = machine
         self._set: dict[type[Instruction], Instruction] = {}
-        self._store = ConfigStore()
+        self._store, self._execute = ConfigStore(), ConfigExecute()
         self._products, self._convolutions = _Halves(machine), _Halves(machine)
 
     def unroll(self, commands: Commands) -> Unrolled:
@@ -127,12 +128,9 @@ class Unroller:
         return Unrolled(np.concatenate(parts), np.concatenate(origins))
 
     def _remember(self, commands: Commands) -> None:
-        """A loop that pools keeps the scale of the last store configuration."""
-        stores = np.flatnonzero((commands["funct7"] == 0) & (commands["rs1"] & 3 == 2))
-        if stores.size:
-            fields = ConfigStore.unpack(commands[stores[-1] :][:1])
-            values = {name: column[0].item() for name, column in fields.items()}
-            self._store = ConfigStore.from_fields(values)
+        """Loops that configure keep the last scale of stores, and the array's transposes."""
+        self._store = _latest(ConfigStore, commands) or self._store
+        self._execute = _latest(ConfigExecute, commands) or self._execute
 
     def _last(self, kind: type[Kind]) -> Kind:
         """The last configuration of a kind, or what it is after reset."""
@@ -157,7 +155,7 @@ class Unroller:
         most = self._machine.max_move_bytes // dim
         streams: list[Streams] = []
         for product, index in waiting:
-            place = self._products.next(stores=bool(product.dc.c))
+            place = self._products.next(product.loop, stores=bool(product.dc.c))
             adds = bool(product.loop.resadd)
             if adds:
                 a, b = moves_of_addends(product, place, dim, most)
@@ -193,10 +191,13 @@ class Unroller:
         refusal = conv.refusal()
         rows = (0, 0) if refusal else (conv.input_rows + conv.weight_rows, conv.sum_rows)
         self._check(refusal, *rows, index)
-        place = self._convolutions.next(stores=bool(conv.weights_output.output))
+        place = self._convolutions.next(loop, stores=bool(conv.weights_output.output))
         for one in unrolled(conv, place):
             if isinstance(one, ConfigStore):
                 self._store = one = replace(one, scale=self._store.scale)
+            elif isinstance(one, ConfigExecute):
+                strides = {"a_stride": one.a_stride, "c_stride": one.c_stride}
+                self._execute = one = replace(self._execute, **strides)
             yield one
 
     def _check(self, refusal: str, rows: int, sums: int, index: int) -> None:
@@ -213,6 +214,16 @@ class Unroller:
                 )
 
 
+def _latest(kind: type[Kind], commands: Commands) -> Kind | None:
+    """The last configuration of a kind among some commands, if there is one."""
+    selected = commands["rs1"] & np.uint64(3) == kind.selector
+    where = np.flatnonzero((commands["funct7"] == kind.funct7) & selected)
+    if not where.size:
+        return None
+    fields = kind.unpack(commands[where[-1] :][:1])
+    return kind.from_fields({name: column[0].item() for name, column in fields.items()})
+
+
 class _Halves:
     """The halves that consecutive loops use in turn."""
 
@@ -221,10 +232,13 @@ class _Halves:
         self._accumulator = machine.accumulator.total_rows // 2
         self._half = self._sums = 0
 
-    def next(self, *, stores: bool) -> Place:
-        """The next loop's; one that stores nothing leaves its sums to the one behind it."""
-        start = self._half * self._scratchpad
-        place = Place(start, start + self._scratchpad, self._sums * self._accumulator)
+    def next(self, loop: loops.LoopWs | loops.LoopConvWs, *, stores: bool) -> Place:
+        """The next loop's; one that stores nothing leaves its sums to the one behind it.
+
+        A loop may say in which half its A or its B lies.
+        """
+        a, b = (chosen - 1 if chosen else self._half for chosen in (loop.a_spad_id, loop.b_spad_id))
+        sums = self._sums * self._accumulator
         self._half ^= 1
         self._sums ^= stores
-        return place
+        return Place(a * self._scratchpad, (b + 1) * self._scratchpad, sums)
