@@ -70,15 +70,16 @@ MAIN = """
 #include "bytes.h"
 static int8_t x[BYTES_X_SIZE];
 static uint8_t u[BYTES_U_SIZE];
-static int32_t a[BYTES_A_SIZE], b[BYTES_B_SIZE], c[BYTES_C_SIZE], d[BYTES_D_SIZE];
+static int32_t a[BYTES_A_SIZE], b[BYTES_B_SIZE], c[BYTES_C_SIZE], d[BYTES_D_SIZE], e[BYTES_E_SIZE];
 int main(void)
 {
     FILE *in = fopen("in.bin", "rb"), *out = fopen("out.bin", "wb");
     if (!in || !out || fread(x, 1, sizeof x, in) != sizeof x ||
-        fread(u, 1, sizeof u, in) != sizeof u || bytes_run(x, u, a, b, c, d))
+        fread(u, 1, sizeof u, in) != sizeof u || bytes_run(x, u, a, b, c, d, e))
         return 1;
     fwrite(a, 1, sizeof a, out), fwrite(b, 1, sizeof b, out);
     fwrite(c, 1, sizeof c, out), fwrite(d, 1, sizeof d, out);
+    fwrite(e, 1, sizeof e, out);
     return fclose(out);
 }
 """
@@ -88,8 +89,8 @@ def products() -> tuple[Module, list[Array]]:
     """Convolutions and matrix products of signed and unsigned bytes; depths that are no multiple
     of four, and the extreme values."""
     rng = np.random.default_rng(0)
-    x = rng.integers(-128, 128, (1, 6, 5, 18)).astype("i1")
-    u = rng.integers(0, 256, (7, 18)).astype("u1")
+    x = rng.integers(-128, 128, (1, 6, 5, 38)).astype("i1")
+    u = rng.integers(0, 256, (7, 38)).astype("u1")
     x[0, 0], u[0] = -128, 255
     region = Region([Tensor(DType.of(array), array.shape) for array in (x, u)], ["x", "u"])
 
@@ -100,17 +101,19 @@ def products() -> tuple[Module, list[Array]]:
 
     signed, unsigned = region.args
     kernel, matrix = (
-        attach(region, constant(weights(*shape))) for shape in ((21, 18, 3, 3), (18, 37))
+        attach(region, constant(weights(*shape))) for shape in ((21, 38, 3, 3), (38, 37))
     )
-    grouped = attach(region, constant(weights(12, 9, 2, 2)))
+    grouped = attach(region, constant(weights(12, 19, 2, 2)))
+    depthwise = attach(region, constant(weights(38, 1, 3, 3)))
     results = [
         attach(region, Conv(signed, kernel, pads=(1, 1, 1, 1), layout="nhwc"), "a"),
         attach(region, Matmul(signed, matrix), "b"),
         attach(region, Matmul(unsigned, matrix), "c"),
         attach(region, Conv(signed, grouped, groups=2, layout="nhwc"), "d"),
+        attach(region, Conv(signed, depthwise, groups=38, layout="nhwc"), "e"),
     ]
     region.append(Yield(tuple(results)))
-    return Module("bytes", region, ["a", "b", "c", "d"]), [x, u]
+    return Module("bytes", region, ["a", "b", "c", "d", "e"]), [x, u]
 
 
 def target_of(machine: Machine) -> Target:

@@ -19,10 +19,11 @@ from .contract import Contraction, merged_positions, rows_together
 from .elementwise import strided_copy
 from .loops import Loop, collapse
 from .matrices import Matrices, lead_strides
-from .products import Product, correction, multiply_add, product_of
+from .products import Dots, Product, correction, multiply_add, product_of
 from .pruned import sparse_conv, sparse_matmul
 from .scalar import clamp
 from .shape import padded
+from .taps import LEAST_CHANNELS, TapDots, channel_runs, pack_taps, tap_offsets
 from .tile_blocking import SHORT
 from .tiled import short_operand, tile_product, tiled_conv, tiled_matmul
 from .windows import Windows, finish_windows, windows_of
@@ -37,7 +38,8 @@ def conv(op: Conv, planner: Planner, tail: Tail) -> None:
     machine = planner.machine
     if per_group == 1 and outputs == 1:
         view = windows_of(planner, op, tail, kernel, op.pad_value, channels_last=True)
-        _depthwise(op, planner, tail, view, multiply_add(result, machine))
+        if not _tap_dots(op, planner, tail, view, weights):
+            _depthwise(op, planner, tail, view, multiply_add(result, machine))
         return
     if (short := short_operand(op, machine)) is not None:
         _short_conv(op, planner, tail, *short)
@@ -189,6 +191,39 @@ def _depthwise(op: Conv, planner: Planner, tail: Tail, view: Windows, product: P
     finish_windows(
         planner, tail, "depthwise", contraction, view, (view.slot, w), in_place=contraction.in_place
     )
+
+
+def _tap_dots(op: Conv, planner: Planner, tail: Tail, view: Windows, weights: Array | None) -> bool:
+    """A depthwise convolution of bytes by dot products, where the processor has them."""
+    result = stored(op.result.tensor.dtype)
+    dtypes = (op.x.tensor.dtype, op.w.tensor.dtype)
+    product = product_of(*dtypes, result, planner.machine, constant_w=weights is not None)
+    channels = view.channels
+    if weights is None or not isinstance(product, Dots) or channels < LEAST_CHANNELS:
+        return False
+    if view.channel != 1:
+        return False
+    along = view.channel_strides()
+    rows = weights.reshape(channels, -1)
+    _finish_products(op, planner, tail, along)
+    _add_correction(planner, tail, correction(product, rows), along)
+    *outer, tile = view.spatial_loops(tail.operands)
+    lead, tile = merged_positions([view.batch_loop(tail.operands), *outer], tile)
+    runs = channel_runs(channels, product.lanes)
+    kernel = TapDots(
+        lead=tuple(loop for loop in lead if loop.extent > 1),
+        tile=tile,
+        channels=view.channel_loop(channels, 1, 0, tail.operands),
+        taps=tap_offsets(view.tap_loops((0,) * len(view.kernel))),
+        runs=tuple(runs),
+        product=product,
+        root=tail.root,
+        origin=view.origin,
+        border=view.border,
+    )
+    inputs = (view.slot, planner.constant(pack_taps(rows, runs)))
+    finish_windows(planner, tail, "depthwise", kernel, view, inputs, in_place=kernel.in_place)
+    return True
 
 
 @lower(Matmul, fuses=True)
