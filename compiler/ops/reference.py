@@ -16,7 +16,6 @@ _SECTIONS = {
     "mcc.ops.reduce": "Reductions and normalizations",
     "mcc.ops.attention": "Attention",
     "mcc.ops.shape": "Moving elements",
-    "mcc.ops.resample": "Sampling",
     "mcc.ops.quantized": "Quantized",
 }
 

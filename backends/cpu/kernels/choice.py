@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from mcc.ir import Array
 
@@ -9,12 +10,20 @@ from ..blocking import Blocking
 from ..machine import Machine
 from .loops import Loop
 from .products import Product
+from .toom_cook import Filtering
 
 _CACHED_WEIGHTS = 160 * 1024
 """Bytes of a block's weights that stay in the second-level cache, beside the next block's and x."""
 _COLD_WEIGHTS = 512 * 1024
 _COLD_VECTOR = 16
 """Half cycles that a vector from memory takes, fetched ahead."""
+_CACHED_STRIP_WEIGHTS = 640 * 1024
+"""Bytes of transformed weights that stay in the second-level cache, beside a strip."""
+_CACHED_VECTOR, _FAR_VECTOR, _UNSEEN_VECTOR = 3, 8, 20
+"""Half cycles that a vector of transformed weights takes beside the products: from there, from
+beyond, and from memory that others use, too."""
+_TRANSFORM = 6
+"""Half cycles to transform one number of a vector of tiles or of results, loads and stores too."""
 
 
 def choose_blocking(
@@ -127,3 +136,55 @@ def _block_cost(rows: int, columns: int) -> float:
 def is_cold(weights: Array | None) -> bool:
     """Whether weights are too many to be in the second-level cache when a kernel begins."""
     return weights is not None and weights.nbytes >= _COLD_WEIGHTS
+
+
+@dataclass(frozen=True)
+class StripChoice:
+    """How a convolution is done by Winograd's algorithm."""
+
+    filtering: Filtering
+    strip: int
+    """Tiles that are multiplied at once, all in registers."""
+    vectors: int
+    """Of results, for each of them."""
+    cycles: float
+
+
+def choose_strips(
+    filtering: Filtering,
+    tiles: int,
+    channels: int,
+    outputs: int,
+    product: Product,
+    machine: Machine,
+) -> StripChoice:
+    """Strips with the least cost of products and of reading the transformed weights.
+
+    Args:
+        filtering: F(m, 3) in both dimensions.
+        tiles: Of all images.
+        channels: Of x.
+        outputs: Channels of the result.
+        product: One step of the reduction.
+        machine: Has so many registers.
+    """
+    numbers = filtering.size**2
+    columns = len(product.vectors(outputs))
+    cold = 4 * numbers * channels * outputs >= _COLD_WEIGHTS
+    best, least = (1, 1), math.inf
+    for vectors in range(1, min(4, columns) + 1):
+        strips = -(-tiles // max(1, (machine.registers - vectors - 2) // vectors))
+        strip = -(-tiles // strips)
+        block = 4 * numbers * channels * vectors * product.lanes
+        again = _CACHED_VECTOR if block <= _CACHED_STRIP_WEIGHTS else _FAR_VECTOR
+        read = (_UNSEEN_VECTOR if cold else again) + (strips - 1) * again
+        cost = columns * read + sum(
+            count * blocks * _block_cost(rows, wide)
+            for rows, count in _parts(tiles, strip)
+            for wide, blocks in _parts(columns, vectors)
+        )
+        if cost < least:
+            best, least = (strip, vectors), cost
+    moved = tiles * (len(product.vectors(channels)) + columns)
+    half_cycles = numbers * (channels * least + moved * _TRANSFORM)
+    return StripChoice(filtering, *best, half_cycles / 2)

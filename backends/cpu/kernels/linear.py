@@ -27,6 +27,7 @@ from .taps import LEAST_CHANNELS, TapDots, channel_runs, pack_taps, tap_offsets
 from .tile_blocking import SHORT
 from .tiled import short_operand, tile_product, tiled_conv, tiled_matmul
 from .windows import Windows, finish_windows, windows_of
+from .winograd_conv import winograd_conv
 
 
 @lower(Conv, fuses=True)
@@ -68,6 +69,8 @@ def conv(op: Conv, planner: Planner, tail: Tail) -> None:
         if tiled_conv(op, planner, tail, view, bytes_, product, weights):
             return
         if sparse_conv(op, planner, tail, view, product, weights):
+            return
+        if winograd_conv(op, planner, tail, view, product, weights):
             return
         rows = weights.reshape(weights.shape[0], -1)
         _add_correction(planner, tail, correction(product, rows), along)

@@ -15,7 +15,6 @@ from . import (
     pooling,
     quantization,
     reduction,
-    resize,
     unary,
 )
 
@@ -29,6 +28,5 @@ __all__ = [
     "pooling",
     "quantization",
     "reduction",
-    "resize",
     "unary",
 ]
