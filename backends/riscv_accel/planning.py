@@ -119,7 +119,7 @@ def _tried(plan: Planned) -> Planned:
     return replace(plan, choices=[tried(plan.alternatives, plan.memories)])
 
 
-WORTH = 1000.0
+WORTH = 1500.0
 """Estimated cycles that a layer may take longer for an operand or a result in the scratchpad."""
 
 

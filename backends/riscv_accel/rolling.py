@@ -5,7 +5,7 @@ finds the repetitions whose addresses advance evenly and makes loops of them. So
 edge. A node is a shape, shared by all that differ in addresses only, and the addresses.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -251,14 +251,22 @@ def woven(main: Sequence[Node], side: Sequence[Node], together: int) -> list[Nod
     along = _split(main, -(-len(beside) // together))
     if not along or not beside:
         return [*along, *beside]
-    # Evenly, so that the pattern repeats and rolls; what does not divide comes last.
+    # Evenly, so that the pattern repeats and rolls; what does not divide makes the first gaps longer.
     gaps = min(-(-len(beside) // together), len(along))
-    stride, each = len(along) // gaps, -(-len(beside) // gaps)
     nodes: list[Node] = []
-    for gap in range(gaps):
-        nodes += along[gap * stride : (gap + 1) * stride]
-        nodes += beside[gap * each : (gap + 1) * each]
-    return [*nodes, *along[gaps * stride :]]
+    for main_part, side_part in zip(_parts(along, gaps), _parts(beside, gaps), strict=True):
+        nodes += [*main_part, *side_part]
+    return nodes
+
+
+def _parts(nodes: Sequence[Node], count: int) -> Iterator[Sequence[Node]]:
+    """`nodes` in `count` parts in order, the first ones a node longer where it does not divide."""
+    least, longer = divmod(len(nodes), count)
+    position = 0
+    for number in range(count):
+        stop = position + least + (number < longer)
+        yield nodes[position:stop]
+        position = stop
 
 
 def _split(nodes: Sequence[Node], wanted: int) -> list[Node]:
