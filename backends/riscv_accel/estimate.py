@@ -6,12 +6,11 @@ from math import gcd
 
 from mcc.runtime import Accelerator
 
+from .pieces import array_cycles
 from .tiling import Cut, Tiling, chunks
 
 PER_STEP = 60.0
 """Cycles that the engines wait for each other at each step."""
-KEPT = 7.2
-"""Least cycles of a product whose weights are in the array already."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def _pieces(cut: Cut, tiling: Tiling) -> Pieces:
             by_row, whole = tall * -(-cols // dim), -(-tall * cols // dim)
             found = Pieces(
                 found.multiplied + count * once * -(-across // dim),
-                found.cycles + count * _array_cycles(across, once, dim),
+                found.cycles + count * array_cycles(across, once, dim),
                 found.added + count * (whole if dense else by_row),
                 found.stored + count * (whole if dense and cols == product.width else by_row),
                 found.stored_rows + count * tall * cols,
@@ -135,14 +134,6 @@ def _pieces(cut: Cut, tiling: Tiling) -> Pieces:
                 found.biased_rows + count * sums,
             )
     return found
-
-
-def _array_cycles(pixels: int, times: int, dim: int) -> float:
-    """Of one tile of weights over `times` runs of pixels: the first piece brings the weights."""
-    rest = pixels % dim
-    kept = times * (pixels // dim * dim + (max(rest, KEPT) if rest else 0))
-    first = min(pixels, dim)
-    return kept + dim - max(first, KEPT)
 
 
 def _pixel_cycles(cut: Cut, chunk: int) -> float:

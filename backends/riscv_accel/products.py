@@ -21,6 +21,7 @@ from .estimate import products_of
 from .held import Held
 from .memory_map import Slots
 from .patches import Area, Geometry, Run
+from .pieces import pieces
 from .rolling import Node, roll, tile
 from .steps import Step
 from .tiling import Cut, OutTile, Tiling, chunks
@@ -378,11 +379,11 @@ class Schedule:
         pitch, dim = self.geometry.pitch, self.dim
         if self.flat:
             total = (area.rows - 1) * pitch + area.cols
-            return [(f, f, min(dim, total - f)) for f in range(0, total, dim)]
+            return [(first, first, count) for first, count in pieces(total, dim)]
         return [
-            (row * pitch + col, row * area.cols + col, min(dim, area.cols - col))
+            (row * pitch + first, row * area.cols + first, count)
             for row in range(area.rows)
-            for col in range(0, area.cols, dim)
+            for first, count in pieces(area.cols, dim)
         ]
 
     def _sums_pitch(self, area: Area) -> int:
@@ -398,19 +399,19 @@ class Schedule:
             base += self.groups[g].start * block_rows
         if pitch == source_pitch:
             total = (area.rows - 1) * pitch + area.cols
-            pieces = [(f, f, min(self.dim, total - f)) for f in range(0, total, self.dim)]
+            places = [(first, first, count) for first, count in pieces(total, self.dim)]
         else:
-            pieces = [
-                (row * source_pitch + col, row * pitch + col, min(self.dim, area.cols - col))
+            places = [
+                (row * source_pitch + first, row * pitch + first, count)
                 for row in range(area.rows)
-                for col in range(0, area.cols, self.dim)
+                for first, count in pieces(area.cols, self.dim)
             ]
         nodes: list[Node] = []
         firsts = np.cumsum([0, *map(len, self.cut.diagonals)]).tolist()
         tile_rows = self.cut.diagonals[0].shape[1]
         for i, block in enumerate(self.groups[g]):
             for part in range(firsts[block], firsts[block + 1]):
-                for n, (source, target, rows) in enumerate(pieces):
+                for n, (source, target, rows) in enumerate(places):
                     addresses = {
                         "a": base + i * block_rows + source,
                         "b": self.diagonals_row + part * tile_rows,

@@ -251,7 +251,7 @@ def woven(main: Sequence[Node], side: Sequence[Node], together: int) -> list[Nod
     along = _split(main, -(-len(beside) // together))
     if not along or not beside:
         return [*along, *beside]
-    # Evenly, so that the pattern repeats and rolls; what does not divide makes the first gaps longer.
+    # Evenly, so that the pattern repeats and rolls; what does not divide comes in the first gaps.
     gaps = min(-(-len(beside) // together), len(along))
     nodes: list[Node] = []
     for main_part, side_part in zip(_parts(along, gaps), _parts(beside, gaps), strict=True):

@@ -12,7 +12,11 @@ from mcc.runtime.isa import LARGEST_NIBBLE, SMALLEST_NIBBLE
 from .layers import Int8, Product
 from .memory_map import Region
 from .patches import Area, Geometry
+from .pieces import array_cycles
 from .weights import Tap, Tiles, diagonals, most_factors, pairs
+
+_MOVES = 0.25
+"""Loads and stores for each product."""
 
 
 @dataclass(frozen=True)
@@ -142,8 +146,13 @@ class Cut:
             reach = (self.pooled[1] - 1) * pool.stride[1] - pool.pad[1] + pool.size[1]
             if reach > cols:
                 return False  # windows that hang over would see the gaps
-        across = -(-((rows - 1) * pitch + cols) // self.dim)
-        return across < rows * -(-cols // self.dim)
+        return self._takes((rows - 1) * pitch + cols, 1) < self._takes(cols, rows)
+
+    def _takes(self, pixels: int, times: int) -> float:
+        """Cycles of one tile of weights over so many runs of pixels, of the array or of issue."""
+        commands = (2 + _MOVES) * times * -(-pixels // self.dim)
+        issue = commands * self.target.cycles_per_command
+        return max(array_cycles(pixels, times, self.dim), issue)
 
     def accumulator_rows(self, geometry: Geometry, rows: int, cols: int) -> int:
         """Of one block of output channels."""
