@@ -22,7 +22,15 @@ from mcc.ops import Conv, Matmul
 from mcc.runtime import Target, load_target
 from mcc.runtime.library import Library
 
-TARGET = load_target("cpu")
+
+def without_tiles() -> Target:
+    """This processor, which multiplies in vectors: those are what is tuned."""
+    record = load_target("cpu").to_dict()
+    record["host"] = {"features": ["-amx-tile", "-amx-int8", "-amx-bf16"]}
+    return Target.from_dict(record)
+
+
+TARGET = without_tiles()
 
 
 @pytest.fixture(autouse=True)
@@ -50,13 +58,6 @@ def layers(dtype: DType = DType.F32) -> Module:
     product = attach(region, Matmul(a, attach(region, constant(numbers(20, 70)))), "product")
     region.append(Yield((conv, depthwise, product)))
     return Module("layers", region, ["conv", "depthwise", "product"])
-
-
-def without_tiles() -> Target:
-    """This processor, whose bytes are multiplied in vectors: those are what is tuned."""
-    record = TARGET.to_dict()
-    record["host"] = {"features": ["-amx-tile", "-amx-int8", "-amx-bf16"]}
-    return Target.from_dict(record)
 
 
 def problems(target: Target, module: Module) -> dict[Problem, list[Blocking]]:

@@ -42,10 +42,13 @@ def choose_blocking(
 
 
 def contraction_cycles(
-    tile: int, vec: int, steps: int, product: Product, machine: Machine
+    tile: int, vec: int, steps: int, product: Product, machine: Machine, rows: int = 1
 ) -> float:
-    """Cycles of `steps` steps of the reduction for `tile` positions of `vec` results."""
-    return _cheapest(tile, vec, product, machine)[1] * steps / 2
+    """Cycles of `steps` steps of the reduction for `tile` positions of `vec` results.
+
+    `rows` as in `choose_blocking`.
+    """
+    return _cheapest(tile, vec, product, machine, rows)[1] * steps / 2
 
 
 def _cheapest(

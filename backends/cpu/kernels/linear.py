@@ -23,6 +23,7 @@ from .products import Dots, Product, correction, multiply_add, product_of
 from .pruned import sparse_conv, sparse_matmul
 from .scalar import clamp
 from .shape import padded
+from .splitting import split_conv, split_matmul
 from .taps import LEAST_CHANNELS, TapDots, channel_runs, pack_taps, tap_offsets
 from .tile_blocking import SHORT
 from .tiled import short_operand, tile_product, tiled_conv, tiled_matmul
@@ -67,6 +68,8 @@ def conv(op: Conv, planner: Planner, tail: Tail) -> None:
     if weights is not None:
         bytes_ = tile_product(op.x, op.w, machine)
         if tiled_conv(op, planner, tail, view, bytes_, product, weights):
+            return
+        if split_conv(op, planner, tail, view, product, weights):
             return
         if sparse_conv(op, planner, tail, view, product, weights):
             return
@@ -251,6 +254,8 @@ def matmul(op: Matmul, planner: Planner, tail: Tail) -> None:
         matrices = weights.reshape(view.w)
         bytes_ = tile_product(op.x, op.w, machine)
         if tiled_matmul(op, planner, tail, view, bytes_, product, source, matrices):
+            return
+        if split_matmul(op, planner, tail, view, product, source, matrices):
             return
         if sparse_matmul(op, planner, tail, view, product, source, matrices):
             return

@@ -102,3 +102,12 @@ def widths(extent: int, lanes: int) -> list[int]:
         found.append(lanes)
         extent -= lanes
     return found
+
+
+def digits(writer: Writer, number: Index, extents: Sequence[int]) -> list[Index]:
+    """A number by the extents of loops, the innermost last."""
+    found: list[Index] = []
+    for extent in reversed(extents[1:]):
+        found.append(writer.bind_index(number % extent) if extent > 1 else 0)
+        number = writer.bind_index(number // extent) if extent > 1 else number
+    return [number, *reversed(found)] if extents else []

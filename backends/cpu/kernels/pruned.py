@@ -8,6 +8,7 @@ import numpy as np
 from mcc.ir import Array
 from mcc.ops import Conv, Matmul
 
+from ..machine import Machine
 from ..plan import Planner
 from ..storage import Slot
 from ..tail import Tail
@@ -30,6 +31,20 @@ def _worth_it(
         return False
     dense = contraction_cycles(tile, results, depth, product, planner.machine)
     return sparse_cycles(tile, blocks.count, planner.machine) < dense
+
+
+def pruned_cycles(weights: Array, tile: int, machine: Machine) -> float:
+    """Cycles for `tile` positions by lists of what is not zero; infinite where nothing is pruned.
+
+    Args:
+        weights: [depth, results].
+        tile: Positions in a row.
+        machine: What computes.
+    """
+    blocks = Blocks.of(weights)
+    if blocks.count > _MOST * len(weights) * len(blocks.begins[1:]):
+        return math.inf
+    return sparse_cycles(tile, blocks.count, machine)
 
 
 def _inputs(planner: Planner, x: Slot, blocks: Blocks, offsets: Array) -> tuple[Slot, ...]:

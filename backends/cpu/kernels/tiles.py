@@ -162,7 +162,7 @@ class TileContraction:
         width = b.columns * LANES * self.product.unit
         for tile in tiles:
             for column in columns:
-                writer.effect("llvm.x86.tilezero", _register(SUMS + 2 * tile + column))
+                writer.effect("llvm.x86.tilezero", register(SUMS + 2 * tile + column))
 
         def step(x_at: Index, w_at: Index) -> None:
             for line in range(fetch.lines):
@@ -170,13 +170,13 @@ class TileContraction:
                 writer.prefetch(inputs[1], ahead)
             for tile in tiles:
                 place = index_sum((x_at, 1), (tile, second[X]))
-                _load(writer, XS + tile, inputs[0], place, self.tile.strides[X] * item)
+                load_tile(writer, XS + tile, inputs[0], place, self.tile.strides[X] * item)
                 for column in columns:
                     if not tile:
                         at = index_sum((w_at, 1), (column, LANES * self.product.unit))
-                        _load(writer, WS + column, inputs[1], at, width * item)
+                        load_tile(writer, WS + column, inputs[1], at, width * item)
                     numbers = (SUMS + 2 * tile + column, XS + tile, WS + column)
-                    writer.effect(self.product.instruction, *map(_register, numbers))
+                    writer.effect(self.product.instruction, *map(register, numbers))
 
         whole, rest = divmod(self.run, b.units)
         x_step, w_step = b.units * self.product.unit, b.units * width
@@ -190,9 +190,7 @@ class TileContraction:
                 step(index_sum((x_at, 1), (early, 1)), index_sum((w_at, 1), (whole, w_step)))
         for tile in tiles:
             for column in columns:
-                number = _register(SUMS + 2 * tile + column)
-                target = sums[tile][column].address(0)
-                writer.effect("llvm.x86.tilestored64", number, target, _bytes(ROW_BYTES))
+                store_tile(writer, SUMS + 2 * tile + column, sums[tile][column])
 
     def _store(
         self,
@@ -282,15 +280,18 @@ class _Cover:
             ]
 
 
-def _register(number: int) -> Expr:
+def register(number: int) -> Expr:
+    """The operand that names a tile register."""
     return constant(number, "uint8")
 
 
-def _bytes(count: int) -> Expr:
-    return constant(count, "int64")
+def load_tile(writer: Writer, number: int, source: Buffer, at: Index, row_bytes: int) -> None:
+    """Load a register from an element on; `row_bytes` from row to row."""
+    address, stride = source.address(at), constant(row_bytes, "int64")
+    writer.effect("llvm.x86.tileloadd64", register(number), address, stride)
 
 
-def _load(writer: Writer, register: int, source: Buffer, at: Index, row_bytes: int) -> None:
-    writer.effect(
-        "llvm.x86.tileloadd64", _register(register), source.address(at), _bytes(row_bytes)
-    )
+def store_tile(writer: Writer, number: int, target: Buffer) -> None:
+    """Store a register of sums, one row behind the other."""
+    address, stride = target.address(0), constant(ROW_BYTES, "int64")
+    writer.effect("llvm.x86.tilestored64", register(number), address, stride)

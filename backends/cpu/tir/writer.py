@@ -14,6 +14,8 @@ from .expr import Expr, constant
 ir: Any = _ir
 tirx: Any = _tirx
 
+_LINE_BYTES = 64
+
 
 @dataclass(frozen=True)
 class Function:
@@ -156,6 +158,18 @@ class Writer:
         """Memory of this scope, on the stack; what is small becomes registers."""
         buffer = Buffer(self._fresh("s"), dtype, size)
         self._blocks[-1].append(tirx.AllocBuffer(buffer.node))
+        return buffer
+
+    def lines(self, dtype: str, size: int) -> Buffer:
+        """Scratch memory that begins where a line of the cache does."""
+        buffer = Buffer(self._fresh("s"), dtype, size)
+        # LLVM aligns what is made of vectors as a vector.
+        lanes = _LINE_BYTES * 8 // int("".join(letter for letter in dtype if letter.isdigit()))
+        vectors = tirx.decl_buffer(
+            (-(-size // lanes),), f"{dtype}x{lanes}", name=self._fresh("v"), layout=None
+        )
+        self._blocks[-1].append(tirx.AllocBuffer(vectors))
+        self._blocks[-1].append(tirx.DeclBuffer(buffer.node, data=vectors.data))
         return buffer
 
     def refuse(self, condition: Expr) -> None:
