@@ -149,12 +149,15 @@ def convolutions(draw: st.DrawFn, exits: st.SearchStrategy[Exit], *, stock: bool
     weights = builder.integers(outputs, channels // groups, *kernel, largest=largest)
     if draw(st.booleans()):  # pruned: whole tiles vanish
         weights[:, : channels // groups // 2 + 1] = 0
+    factors = builder.vector(outputs, limit)
+    if draw(st.booleans()):
+        factors = builder.data(np.full(outputs, draw(st.integers(-limit, limit)), np.int32))
     product = Conv(
         x,
         builder.data(weights),
         builder.vector(outputs, 4000) if draw(st.booleans()) else None,
         rest[0] if rest else None,
-        builder.vector(outputs, limit) if rest else None,
+        factors if rest else None,
         strides,
         pads,
         dilations,

@@ -43,10 +43,11 @@ def alternatives(product: Product, memories: Memories) -> list[Choice]:
     for one in found:
         tiles = cut(one, memories.dim)
         pieces = Cut(one, tiles, memories.target, memories.floor, frame, residual)
-        try:
-            fitting.append((pieces, search(pieces)[0]))
-        except OpError as error:
-            misfits.append(error)
+        for way in (pieces, replace(pieces, added=True)) if pieces.addable else (pieces,):
+            try:
+                fitting.append((way, search(way)[0]))
+            except OpError as error:
+                misfits.append(error)
     if not fitting:
         raise misfits[0]
     return fitting

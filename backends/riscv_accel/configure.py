@@ -211,7 +211,9 @@ def needs(op: Op, target: Target) -> Needs:
 
 @needs.register
 def _(op: tiles.MoveIn, target: Target) -> Needs:
-    load: dict[str, object] = {"scale": 1.0, "shrink": 0, "packed": int(op.packed)}
+    load: dict[str, object] = {"scale": 1.0, "shrink": 0, "packed": int(op.packed), "wide": 0}
+    if op.factor:
+        load |= {"scale": float(op.factor), "shrink": 1, "wide": 1}
     wide = op.cols > target.machine.dim
     if op.dram is not None and op.rows > 1:
         load["stride"] = op.stride

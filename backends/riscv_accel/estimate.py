@@ -77,7 +77,14 @@ def estimated(cut: Cut, tiling: Tiling) -> float:
         tiles_each = sum(map(len, cut.diagonals))
         array += pieces.added * tiles_each * dim
         commands += 2 * pieces.added * tiles_each
-        loads += pieces.stored_rows * cut.out_blocks if cut.residual_frame is None else 0
+        rows = pieces.stored_rows * cut.out_blocks
+        if cut.added:
+            loads += rows * machine.timing.load_accumulate_row
+            # Each step configures loads of biases and of residuals.
+            commands += pieces.added * cut.out_blocks * dim / machine.max_move_bytes
+            commands += 2 * full * -(-cut.out_blocks // tiling.group)
+        elif cut.residual_frame is None:
+            loads += rows
     # Rows that a load writes into a bank delay those that the array reads from it.
     if tiles * len(chunks(cut.in_blocks, chunk)) > 1 and _in_one_bank(cut, tiling):
         array += inputs

@@ -167,7 +167,9 @@ class _Packer:
         if op.dram is not None:
             dram = self.address(op.offset, op.at, loops) + self.offsets[op.dram]
         row = self.address(op.row, op.at, loops)
-        local = isa.accumulator(row) if in_accumulator(op.local) else isa.scratchpad(row)
+        local = isa.scratchpad(row)
+        if in_accumulator(op.local):
+            local = isa.accumulator(row, accumulate=bool(op.factor))
         move = _MOVES_IN[op.state]
         return [move.pack(dram=dram, local=local, cols=op.cols, rows=op.rows)]
 

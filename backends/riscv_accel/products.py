@@ -117,7 +117,8 @@ class Schedule:
         bias = np.zeros(self.cut.out_blocks * self.dim, np.int32)
         if self.product.bias is not None:
             bias[: self.product.channels] = self.product.bias
-        self.biased = [bool(row.any()) for row in bias.reshape(-1, self.dim)]
+        # A residual is added to sums that are there.
+        self.biased = [self.cut.added or bool(row.any()) for row in bias.reshape(-1, self.dim)]
         for block, taps in enumerate(self.cut.tiles.taps):
             if not taps:  # no weight but zeros: the bias is all there is
                 self.biased[block] = True
@@ -186,11 +187,13 @@ class Schedule:
             step.inputs, step.loads = step.loads, []
         if c == self.needed[g][0]:
             step.biases += self._bias_loads(out, g, sums)
+            if self.cut.added:
+                step.biases += self._added_residual(out, g, sums)
         if load_input:
             step.inputs += self._input_loads(out, c, a)
         step.products += self._products(out.area, g, c, a, b, sums)
         if c == self.needed[g][-1]:
-            if self._has_residual:
+            if self._has_residual and not self.cut.added:
                 if self.held_residual is None:
                     r, _, _ = self.residuals.place((t, g))
                     step.inputs += self._residual_loads(out, g, r)
@@ -308,6 +311,42 @@ class Schedule:
         if area.cols == self.product.width:
             runs = [Run(0, area.rows * area.cols, first)]
         return roll(load_runs(self.memories, geometry, runs, base, group, LOAD_REST))
+
+    def _added_residual(self, out: OutTile, g: int, sums: int) -> list[Node]:
+        """Moves of the residual into the accumulator, on top of the biases."""
+        residual, factors, area = self.product.residual, self.product.factors, out.area
+        assert residual is not None
+        assert factors is not None
+        image, group, pitch = residual.one(out.image), self.groups[g], self._sums_pitch(out.area)
+        first = image.offset + area.row * image.row_stride + area.col * image.pixel_stride
+        lines = [(row, area.cols) for row in range(area.rows)]
+        if pitch == area.cols == self.product.width:
+            lines = [(0, area.rows * area.cols)]
+        side = self.memories.wide // self.dim
+        nodes: list[Node] = []
+        for i in range(0, len(group), side):
+            channel = group[i] * self.dim
+            stop = min(group.stop * self.dim, channel + self.memories.wide, self.product.channels)
+            for row, count in lines:
+                for done in range(0, count, self.dim):
+                    place = first + row * image.row_stride + done * image.pixel_stride
+                    nodes.append(
+                        tile(
+                            tiles.MoveIn,
+                            {"local": "accumulator", "dram": self.memories.name_of(residual)},
+                            {
+                                "row": sums + self._sums_row(i, row * pitch + done),
+                                "offset": place + channel,
+                            },
+                            rows=min(self.dim, count - done),
+                            cols=stop - channel,
+                            stride=image.pixel_stride,
+                            block=self._sums_row(1),
+                            state=LOAD_REST,
+                            factor=int(factors[0]),
+                        )
+                    )
+        return roll(nodes)
 
     def _products(self, area: Area, g: int, c: int, a: int, b: int, sums: int) -> list[Node]:
         nodes: list[Node] = []

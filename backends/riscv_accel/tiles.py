@@ -44,7 +44,8 @@ class MoveIn(Op, name="accel.move_in", reads=(DRAM,), writes=(SCRATCHPAD, ACCUMU
     """local[row + i] = dram[offset + i * stride : + cols elements]; without `dram`, the pad byte.
 
     Columns beyond the array's width go to rows `block` further on. Into an accumulator go int32.
-    `packed` elements take four bits each in DRAM (`mcc.runtime.isa.nibbles`).
+    `packed` elements take four bits each in DRAM (`mcc.runtime.isa.nibbles`). With a `factor` int8
+    are read, and `factor` times them is added to an accumulator.
     """
 
     local: Value
@@ -59,6 +60,7 @@ class MoveIn(Op, name="accel.move_in", reads=(DRAM,), writes=(SCRATCHPAD, ACCUMU
     state: int = 0  # which of the machine's load configurations to use
     pad: int = 0
     packed: bool = False
+    factor: int = 0
 
     def infer(self) -> tuple[()]:
         _check(self, self.at, row=self.row)
@@ -73,18 +75,20 @@ class MoveIn(Op, name="accel.move_in", reads=(DRAM,), writes=(SCRATCHPAD, ACCUMU
         if dram is None:
             data = np.full((self.rows, self.cols), self.pad, local.dtype)
         else:
-            start, width = address(self.offset, at), self.cols * local.itemsize
+            element = np.dtype(np.int8) if self.factor else local.dtype
+            start, width = address(self.offset, at), self.cols * element.itemsize
             if self.packed:
                 width = -(-width // 2)
             bytes_ = np.ascontiguousarray(_strided(dram, start, self.rows, self.stride, width))
             if self.packed:
                 data = unpack_nibbles(bytes_.view(np.uint8))[:, : self.cols]
             else:
-                data = bytes_.view(local.dtype)
+                data = bytes_.view(element)
         for block, first in enumerate(range(0, self.cols, dim)):
             part = data[:, first : first + dim]
-            target = row + block * self.block
-            local[target : target + self.rows, : part.shape[1]] = part
+            first_row = row + block * self.block
+            target = local[first_row : first_row + self.rows, : part.shape[1]]
+            target[...] = target + part * np.int32(self.factor) if self.factor else part
 
 
 class Multiply(Op, name="accel.multiply", reads=(SCRATCHPAD, ACCUMULATOR), writes=(ACCUMULATOR,)):

@@ -17,6 +17,8 @@ from .weights import Tap, Tiles, diagonals, most_factors, pairs
 
 _MOVES = 0.25
 """Loads and stores for each product."""
+LARGEST_FACTOR = 1 << 17
+"""Less of it times int8 is less than 2**24."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,9 @@ class Cut:
     frame: Frame | None = None
     """Where the input lies, if it is one of them."""
     residual_frame: Frame | None = None
+    added: bool = False
+    """The residual is moved into the accumulator, times its one factor (`addable`); else it is
+    multiplied by diagonal tiles."""
 
     @property
     def dim(self) -> int:
@@ -115,7 +120,7 @@ class Cut:
             (product.exit.pool, product.exit.pooled, product.exit.multiplier.ndim, product.w),
             self.tiles.taps,
             (self.paired, self.nibbles, tuple(map(len, self.diagonals))),
-            (self.floor, self.frame, self.residual_frame),
+            (self.floor, self.frame, self.residual_frame, self.added),
         )
 
     def out_tiles(self, tiling: Tiling) -> Iterator[OutTile]:
@@ -277,15 +282,28 @@ class Cut:
 
     def residual_rows(self, tiling: Tiling) -> int:
         """Of one slot of residuals; there are two."""
-        if self.product.residual is None or self.residual_frame is not None:
+        if self.product.residual is None or self.residual_frame is not None or self.added:
             return 0
         geometry = self.geometry(tiling)
         return geometry.rows * geometry.cols * tiling.group
 
     @cached_property
+    def addable(self) -> bool:
+        """Whether the machine can move the residual into the accumulator.
+
+        It comes from DRAM, and all channels have the same factor, whose products are exact in
+        float32.
+        """
+        factors = self.product.factors
+        if factors is None or self.residual_frame is not None:
+            return False
+        same = bool((factors == factors[0]).all()) and 0 < abs(int(factors[0])) < LARGEST_FACTOR
+        return same and self.target.has("wide_move_in")
+
+    @cached_property
     def diagonals(self) -> list[Int8]:
         """The tiles that multiply a residual, for each output block: [n, rows, dim]."""
-        if self.product.factors is None:
+        if self.product.factors is None or self.added:
             return []
         found = diagonals(self.product.factors, self.dim)
         return [pairs(stack) for stack in found] if self.diagonals_paired else found
