@@ -242,21 +242,25 @@ def _outside(shape: Shape) -> tuple[Shape, list[int]]:
     return _interned(LoopShape(shape.count, tuple(parts))), found
 
 
-def woven(main: Sequence[Node], side: Sequence[Node], together: int) -> list[Node]:
+def woven(
+    main: Sequence[Node], side: Sequence[Node], together: int, *, early: bool = False
+) -> list[Node]:
     """`side` spread over `main` in runs of about `together`, each in its own order.
 
+    What does not divide comes in the first gaps, which are longer then, or with `early` at the end.
     Loops are counted out as far as that takes, and no further: what stays whole rolls up again.
     """
     beside = _split(side, lengths(side))
     along = _split(main, -(-len(beside) // together))
     if not along or not beside:
         return [*along, *beside]
-    # Evenly, so that the pattern repeats and rolls; what does not divide comes in the first gaps.
+    # Evenly, so that the pattern repeats and rolls.
     gaps = min(-(-len(beside) // together), len(along))
+    end = len(along) - len(along) % gaps if early else len(along)
     nodes: list[Node] = []
-    for main_part, side_part in zip(_parts(along, gaps), _parts(beside, gaps), strict=True):
+    for main_part, side_part in zip(_parts(along[:end], gaps), _parts(beside, gaps), strict=True):
         nodes += [*main_part, *side_part]
-    return nodes
+    return [*nodes, *along[end:]]
 
 
 def _parts(nodes: Sequence[Node], count: int) -> Iterator[Sequence[Node]]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from . import tiles
-from .rolling import Node, roll, tile, woven
+from .rolling import Node, Shape, TileShape, roll, tile, woven
 from .spans import meet
 
 LONGEST_STEP = 256
@@ -107,7 +107,8 @@ class _Order:
         """The last step's products; among them stores of the step before, loads of the next."""
         last = self.last
         side = [*woven(self.stores, [*last.fills, *loads], 1), *biases]
-        self.layer += roll(woven(last.products, side, last.together))
+        early = _rows(loads, self.dim) > _rows(last.products, self.dim)
+        self.layer += roll(woven(last.products, side, last.together, early=early))
         self.stores = last.stores
         if last.ready is not None:
             self.stores = [*last.stores, last.ready]
@@ -121,3 +122,18 @@ class _Order:
     def _end_layer(self) -> None:
         self.nodes += roll(self.layer, LONGEST_STEP)
         self.layer = []
+
+
+def _rows(nodes: Iterable[Node], dim: int) -> int:
+    """How many rows of `dim` columns are loaded, or multiplied: about the cycles that takes."""
+
+    def of(shape: Shape) -> int:
+        if not isinstance(shape, TileShape):
+            return shape.count * sum(of(part) for part in shape.body)
+        fixed = dict(shape.fixed)
+        rows, cols = fixed.get("rows", 0), fixed.get("cols", dim)
+        assert isinstance(rows, int)
+        assert isinstance(cols, int)
+        return rows * -(-cols // dim)
+
+    return sum(of(node.shape) for node in nodes)
