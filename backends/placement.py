@@ -9,6 +9,8 @@ import numpy as np
 
 ALIGNMENT = 64
 """Bytes: a cache line."""
+REPAIRS = 8
+"""Orders tried after the three greedy ones."""
 
 
 @dataclass(frozen=True)
@@ -40,22 +42,46 @@ def aligned(nbytes: int) -> int:
 
 
 def place(lifetimes: Sequence[Lifetime], start: int) -> Placement:
-    """The best of three greedy orders; each takes the lowest gap free for the whole lifetime."""
+    """The best of three greedy orders; each takes the lowest gap free for the whole lifetime.
+
+    While none reaches the lower bound, what stuck out highest goes first in the best order.
+    """
     sizes = [aligned(lifetime.nbytes) for lifetime in lifetimes]
     firsts = [lifetime.first for lifetime in lifetimes]
     spans = [lifetime.last - lifetime.first + 1 for lifetime in lifetimes]
     largest = [(-size, first) for size, first in zip(sizes, firsts, strict=True)]
     earliest = [(first, -size) for size, first in zip(sizes, firsts, strict=True)]
     widest = [(-size * span, first) for size, span, first in zip(sizes, spans, firsts, strict=True)]
-    best: list[int] | None = None
-    best_peak = 0
-    for order in (largest, earliest, widest):
-        offsets = _place(lifetimes, sorted(range(len(lifetimes)), key=order.__getitem__), start)
-        ends = [o + aligned(t.nbytes) for o, t in zip(offsets, lifetimes, strict=True)]
-        peak = max(ends, default=start) - start
-        if best is None or peak < best_peak:
-            best, best_peak = offsets, peak
-    return Placement(tuple(best or ()), best_peak, lower_bound(lifetimes))
+    bound, everything = lower_bound(lifetimes), range(len(lifetimes))
+    orders = [sorted(everything, key=key.__getitem__) for key in (largest, earliest, widest)]
+    tried = [_Attempt.of(lifetimes, sizes, order, start) for order in orders]
+    best = latest = min(tried, key=lambda attempt: attempt.peak)
+    for _ in range(REPAIRS):
+        if best.peak <= bound:
+            break
+        first = latest.highest
+        order = [first, *(index for index in latest.order if index != first)]
+        latest = _Attempt.of(lifetimes, sizes, order, start)
+        best = min(best, latest, key=lambda attempt: attempt.peak)
+    return Placement(tuple(best.offsets), best.peak, bound)
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    order: Sequence[int]
+    offsets: list[int]
+    peak: int
+    highest: int
+    """Which lifetime ends there."""
+
+    @classmethod
+    def of(
+        cls, lifetimes: Sequence[Lifetime], sizes: Sequence[int], order: Sequence[int], start: int
+    ) -> "_Attempt":
+        offsets = _place(lifetimes, order, start)
+        ends = [offset + size for offset, size in zip(offsets, sizes, strict=True)]
+        highest = max(range(len(ends)), key=ends.__getitem__, default=0)
+        return cls(order, offsets, max(ends, default=start) - start, highest)
 
 
 def lower_bound(lifetimes: Sequence[Lifetime]) -> int:

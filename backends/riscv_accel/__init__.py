@@ -7,6 +7,7 @@ from mcc.ir import Module, Progress
 from mcc.passes import ChannelsLast, Dce
 from mcc.runtime import Target, module_members
 
+from .chaining import ChainLayers
 from .configure import Configure
 from .linking import Linked, link
 from .lower import Tile
@@ -22,7 +23,7 @@ def stages(target: Target) -> tuple[Stage, ...]:
     return (
         # The array sums over channels, so they lie side by side in memory.
         Stage("layout", (ChannelsLast(), Dce())),
-        Stage("partitioned", (Partition(target=name),)),
+        Stage("partitioned", (Partition(target=name), ChainLayers(target=name))),
         Stage("tiled", (Tile(target=name),)),
         # The machine's registers follow from the tiles, so this comes after every choice of order.
         Stage("configured", (Configure(target=name),)),

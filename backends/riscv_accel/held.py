@@ -26,20 +26,36 @@ class Held:
     first: int
     last: int
     """The layers that make it and that read it last, by number."""
+    top: int = 0
+    """Of a frame for some rows of an image only: the row that it begins with."""
 
     @property
     def rows(self) -> int:
         return self.frame.block_rows * self.blocks
 
     @property
+    def start(self) -> int:
+        """Its first row."""
+        return self.frame.first + self.top // self.frame.rows_apart * self.frame.pitch
+
+    @property
     def stop(self) -> int:
         """The row behind it."""
-        return self.frame.first + self.rows
+        return self.start + self.rows
 
-    def padding(self) -> "np.ndarray":
-        """Which rows of a block are no pixels."""
-        mask = np.ones(self.frame.block_rows, np.bool_)
-        mask[self.frame.pixels.reshape(-1)] = False
+    def from_row(self, top: int) -> "Held":
+        """The same place for other rows of the image, from a multiple of the stride on."""
+        frame = self.frame
+        first = self.start - top // frame.rows_apart * frame.pitch
+        return replace(self, frame=replace(frame, first=first), top=top)
+
+    def padding(self, rows: range | None = None) -> "np.ndarray":
+        """Which rows of a block are no pixels, or no pixels of some rows of the image."""
+        frame = self.frame
+        mask = np.ones(frame.block_rows, np.bool_)
+        for row in rows or range(frame.height):
+            for col in range(frame.width):
+                mask[frame.row(row - self.top, col)] = False
         return mask
 
 
@@ -138,14 +154,14 @@ def _candidate(
     stride = strides.pop()
     if product.exit.pool is not None and stride != (1, 1):
         return None
-    framed = _frame(height, width, stride, windows)
-    if framed is None:
+    made = framed(height, width, stride, windows)
+    if made is None:
         return None
-    frame, pad = framed
+    frame, pad = made
     return Held(frame, blocks, pad, number[layer], last)
 
 
-def _frame(
+def framed(
     height: int, width: int, stride: tuple[int, int], readers: Sequence[Product]
 ) -> tuple[Frame, int] | None:
     """An image with the padding that its readers need; None where they want different bytes."""

@@ -1,6 +1,8 @@
 """What a layer computes, read off its tensor ops: products, pools and tables."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +31,8 @@ class Image:
     row_stride: int
     pixel_stride: int
     offset: int = 0
+    ring: int = 0
+    """Rows that its buffer holds where not all of them: row r lies where row r % ring does."""
 
     @property
     def dense(self) -> bool:
@@ -37,7 +41,12 @@ class Image:
             self.pixel_stride == self.channels
             and self.row_stride == self.width * self.pixel_stride
             and self.image_stride == self.height * self.row_stride
+            and not self.ring
         )
+
+    def row_offset(self, row: int) -> int:
+        """Bytes from the start to a row."""
+        return (row % self.ring if self.ring else row) * self.row_stride
 
     def one(self, n: int) -> "Image":
         """The n-th image alone."""
@@ -93,6 +102,16 @@ class Product:
     exit: Exit
     w: Image | None = None
     """Weights that are an activation: C rows (its width) of O channels."""
+    ring: int = 0
+    """Rows of the buffer for its result where that holds not all of them, as in `Image`."""
+
+    def rows_read(self, rows: range) -> range:
+        """The rows of the input that some rows of the output, before pooling, are computed from."""
+        window = self.window
+        first = rows.start * window.stride[0] - window.pad[0]
+        last = (rows.stop - 1) * window.stride[0] - window.pad[0]
+        last += (window.size[0] - 1) * window.dilation[0]
+        return range(max(first, 0), min(last + 1, self.x.height))
 
 
 @dataclass(frozen=True)
@@ -106,10 +125,37 @@ class Move:
     table: Int8 | None
 
 
-def read_layer(layer: Layer) -> Product | Move:
-    """The one product or move that a layer's region is; `OpError` where it is none."""
+@dataclass(frozen=True)
+class Chain:
+    """Products of which each reads what the one before makes; nothing else reads that.
+
+    The operand that a product reads of the one before it comes after those of the layer.
+    """
+
+    products: tuple[Product, ...]
+
+
+def read_layer(layer: Layer) -> Product | Move | Chain:
+    """The product, the chain of products or the move that a layer's region is.
+
+    Raises:
+        OpError: where it is none of them.
+    """
     ops = [op for op in layer.body if constant_free(op)]
     arguments = {value: index for index, value in enumerate(layer.body.args)}
+    starts = [i for i, op in enumerate(ops) if isinstance(op, Conv | Matmul | SumPool)]
+    products: list[Product] = []
+    for start, stop in pairwise([*starts, len(ops)]) if len(starts) > 1 else ():
+        # The reshapes in front of the first product are its own.
+        part = _read(ops[start if products else 0 : stop], arguments)
+        if not isinstance(part, Product):
+            raise OpError("what a layer chains are products")
+        products.append(part)
+        arguments[ops[stop - 1].results[0]] = len(arguments)
+    return Chain(tuple(products)) if products else _read(ops, arguments)
+
+
+def _read(ops: Sequence[Op], arguments: dict[Value, int]) -> Product | Move:
     core = [op for op in ops if not isinstance(op, Reshape)]
     pool = core.pop() if len(core) > 1 and isinstance(core[-1], MaxPool) else None
     lookup = core.pop() if len(core) > 1 and isinstance(core[-1], Lookup) else None

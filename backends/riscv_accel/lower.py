@@ -29,6 +29,7 @@ from .order import runs
 from .planning import Planned, misfit, planned
 from .rolling import Node, tile
 from .steps import Step, in_order
+from .strips import Chained, plan_strips
 from .structure import Kernel, Layer, Ready, dram_buffer
 from .writing import Writer, memory_type
 
@@ -77,14 +78,21 @@ def kernel(
     plans, held = planned(layers, names, shared)
     nodes = in_order(_steps(plans, names, shared), target.machine.dim)
     stored = [value for value in results if value not in held]
+    rings = {
+        name: size
+        for plan in plans
+        if isinstance(plan.found, Chained)
+        for name, size in plan.found.strips.rings(plan.memories.output).items()
+    }
     constants = [
         body.append(Constant(Data(array, name)).named(name)).result
         for name, array in shared.constants.items()
     ]
     operands = (*(mapping[value] for value in sources), *constants)
     keys = [*(names[value] for value in sources), *shared.constants]
-    keys += [names[value] for value in stored]
+    keys += [*(names[value] for value in stored), *rings]
     types: list[Type] = [dram_buffer(value.tensor.nbytes) for value in (*operands, *stored)]
+    types += [dram_buffer(size) for size in rings.values()]
     for memory in sorted(shared.used):
         keys.append(memory)
         types.append(memory_type(memory, target))
@@ -92,8 +100,9 @@ def kernel(
     origins = {names[layer.result]: layer.nodes for layer in layers}
     Writer(dict(zip(keys, region.args, strict=True)), origins).write(region, nodes)
     region.append(Yield(()))
-    made = Kernel(operands, tuple(value.tensor.dims for value in stored), region)
-    for old, new in zip(stored, made.results, strict=True):
+    shapes = [value.tensor.dims for value in stored] + [(size,) for size in rings.values()]
+    made = Kernel(operands, tuple(shapes), region)
+    for old, new in zip(stored, made.results, strict=False):
         mapping[old] = new.like(old)
     made.named(stored[0].name, tuple(dict.fromkeys(n for layer in layers for n in layer.nodes)))
     return body.append(made)
@@ -127,6 +136,9 @@ def _steps(plans: Sequence[Planned], names: Mapping[Value, str], shared: Shared)
 
 
 def _layer_steps(plan: Planned) -> Iterator[Step]:
+    if isinstance(plan.found, Chained):
+        yield from plan_strips(plan.found, plan.memories)
+        return
     if isinstance(plan.found, Product):
         yield from plan_product(plan.choices, plan.memories)
         return

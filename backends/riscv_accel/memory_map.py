@@ -59,8 +59,13 @@ class Slots:
     _clock: int = 0
 
     def __post_init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forgets all pieces."""
         self._held = [None] * len(self.starts)
         self._age = [0] * len(self.starts)
+        self._clock = 0
 
     def place(self, piece: Hashable, busy: Hashable = None) -> tuple[int, bool, bool]:
         """Where a piece is or goes: (first row, must be loaded, its slot held `busy`).

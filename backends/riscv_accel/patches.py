@@ -166,7 +166,7 @@ class Geometry:
                     if not 0 <= row < extent:
                         continue
                     where = base + local * pitch + left
-                    offset = (row * self.rows_taps.stride + row_plane) * image.row_stride
+                    offset = image.row_offset(row * self.rows_taps.stride + row_plane)
                     offset += (first * self.cols_taps.stride + col_plane) * image.pixel_stride
                     found.append(Run(where, stop - first, offset))
                     needed[where : where + stop - first] = False

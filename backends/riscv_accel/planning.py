@@ -12,7 +12,8 @@ from mcc.runtime import Target
 from .choices import Choice, alternatives, cheapest, of_activations, tried
 from .emitting import Memories, Shared
 from .held import Held, hold
-from .layers import Move, Product, read_layer
+from .layers import Chain, Move, Product, read_layer
+from .strips import Chained, in_strips
 from .structure import Layer
 
 
@@ -21,7 +22,7 @@ class Planned:
     """A layer with its memories, and how it is computed."""
 
     layer: Layer
-    found: Product | Move
+    found: Product | Move | Chained
     memories: Memories
     choices: Sequence[Choice] = ()
     alternatives: Sequence[Choice] = ()
@@ -62,7 +63,7 @@ def planned(
         except OpError as error:
             raise misfit(layer, shared.target, error) from None
     senders, readers = _able(apart)
-    moves = {plan.layer for plan in apart if isinstance(plan.found, Move)}
+    moves = {plan.layer for plan in apart if isinstance(plan.found, Move | Chained)}
     banned: set[Value] = set()
     known: Known = {}
     while True:
@@ -100,7 +101,12 @@ def _inputs(layer: Layer, names: Mapping[Value, str]) -> list[str]:
     return [names[value] for value in layer.xs]
 
 
-def _chosen(layer: Layer, found: Product | Move, memories: Memories) -> Planned:
+def _chosen(layer: Layer, found: Product | Move | Chain, memories: Memories) -> Planned:
+    if isinstance(found, Chain):
+        chained = in_strips(found, memories.target)
+        if chained is None:
+            raise OpError("no strip of rows of what it chains fits")
+        return Planned(layer, chained, memories, chained.choices)
     if not isinstance(found, Product):
         return Planned(layer, found, memories)
     if found.w is not None:
@@ -182,6 +188,7 @@ def _together(
         )
         key = (index, stays, floors[index], *frames)
         try:
+            assert not isinstance(plan.found, Chained), "nothing stays on the chip beside it"
             known[key] = known.get(key) or _chosen(layer, plan.found, memories)
         except OpError:
             raise _NoRoomError(index) from None

@@ -50,6 +50,7 @@ class Schedule:
         self.held_weights = self.memories.held_input(cut.product.w)
         self._constants()
         self._place_memories()
+        self._bands = 0
         self._padded: dict[int, tuple[int, np.ndarray]] = {}
         """By slot: of how many blocks which rows hold padding."""
         self._nests: dict[object, list[Node]] = {}
@@ -136,9 +137,15 @@ class Schedule:
         cached = self.cut.target.machine.dma.l2_bytes
         return Extent(tiles * sum(visits), period, products, moved, cached)
 
-    def steps(self, *, fenced: bool) -> Iterator[Step]:
-        """All steps in order; with `fenced` the first load of an activation waits for a fence."""
-        out_tiles = list(self.cut.out_tiles(self.tiling))
+    def steps(self, *, fenced: bool, band: range | None = None) -> Iterator[Step]:
+        """All steps in order; with `fenced` the first load of an activation waits for a fence.
+
+        Those of a `band` of the output's rows, of which one comes after the other, expect that
+        others have used the machine's memories in the meantime.
+        """
+        if band is not None:
+            self._restart()
+        out_tiles = list(self.cut.out_tiles(self.tiling, band))
         pairs = [(t, g) for t in range(len(out_tiles)) for g in range(len(self.groups))]
         if self.tiling.weights_outer:
             pairs.sort(key=lambda pair: pair[1])
@@ -153,10 +160,16 @@ class Schedule:
             step.together = together
             if before is None:
                 step.first, step.fenced, step.waits = True, fenced, self.memories.waits
-                step.fills = self._fills()
+                step.fills = self._fills(band)
                 step.loads = [*once, *step.loads]
             yield step
             before = t, g, c
+
+    def _restart(self) -> None:
+        self._bands += 1
+        for slots in (self.inputs, self.residuals, self.weights):
+            slots.clear()
+        self._padded.clear()
 
     def _step(
         self, out: OutTile, t: int, g: int, c: int, before: tuple[int, int, int] | None
@@ -172,14 +185,14 @@ class Schedule:
             a = frame.first + self.chunks[c].start * frame.block_rows
             a += area.row * frame.pitch + area.col
             load_input = late = False
-            inputs = range(frame.first, self.held.stop)
+            inputs = range(self.held.start, self.held.stop)
         if self.held_weights is None:
             b, load_weights, late_too = self.weights.place((g, c), (group_before, chunk_before))
         else:
             frame = self.held_weights.frame
             b = frame.first + self.groups[g].start * frame.block_rows
             load_weights = late_too = False
-        sums, _, _ = self.sums.place((self.memories.layer, self.image, t, g))
+        sums, _, _ = self.sums.place((self.memories.layer, self._bands, self.image, t, g))
         step.late = late or late_too
         if load_weights:
             step.loads += self._weight_loads(g, c, b)
@@ -213,12 +226,12 @@ class Schedule:
         shape = sum(map(len, self.cut.diagonals)), self.cut.diagonals[0].shape[1]
         return quads(factors, self.diagonals_row, 0, shape, self.memories)
 
-    def _fills(self) -> list[Node]:
-        """The padding of an output that stays in the scratchpad."""
+    def _fills(self, band: range | None) -> list[Node]:
+        """The padding of an output that stays in the scratchpad, or of a band of it."""
         held = self.memories.held
         if held is None:
             return []
-        return fill(self.memories, held.padding(), held.frame.first, held.blocks, held.pad)
+        return fill(self.memories, held.padding(band), held.start, held.blocks, held.pad)
 
     def _weight_loads(self, g: int, c: int, base: int) -> list[Node]:
         w = self.product.w
@@ -497,10 +510,11 @@ class Schedule:
         if pitch == area.cols == product.width:
             rows = [(0, area.rows * area.cols)]
         first = (self.image + out.image) * product.height * product.width
+        top = area.row % product.ring if product.ring else area.row
         nodes: list[Node] = []
         for r, count in rows:
             for done in range(0, count, dim):
-                pixel = first + (area.row + r) * product.width + area.col + done
+                pixel = first + (top + r) * product.width + area.col + done
                 nodes.append(
                     self.leaving.out(
                         row + (r * pitch + done) * self.side,

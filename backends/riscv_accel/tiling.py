@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -78,6 +79,8 @@ class Cut:
     added: bool = False
     """The residual is moved into the accumulator, times its one factor (`addable`); else it is
     multiplied by diagonal tiles."""
+    band: int = 0
+    """Rows that are computed at a time, where not all of them are."""
 
     @property
     def dim(self) -> int:
@@ -93,9 +96,10 @@ class Cut:
 
     @cached_property
     def pooled(self) -> tuple[int, int]:
-        """Rows and columns that leave."""
+        """Rows and columns that leave, of a band where the product is computed in bands."""
         exit = self.product.exit
-        return exit.pooled if exit.pool else (self.product.height, self.product.width)
+        rows, cols = exit.pooled if exit.pool else (self.product.height, self.product.width)
+        return self.band or rows, cols
 
     def geometry(self, tiling: Tiling) -> Geometry:
         key = (tiling.rows, tiling.cols)
@@ -120,14 +124,23 @@ class Cut:
             (product.exit.pool, product.exit.pooled, product.exit.multiplier.ndim, product.w),
             self.tiles.taps,
             (self.paired, self.nibbles, tuple(map(len, self.diagonals))),
-            (self.floor, self.frame, self.residual_frame, self.added),
+            (self.floor, self.frame, self.residual_frame, self.added, self.band),
         )
 
-    def out_tiles(self, tiling: Tiling) -> Iterator[OutTile]:
+    def out_tiles(self, tiling: Tiling, band: range | None = None) -> Iterator[OutTile]:
+        """All tiles, or those of a band of rows that leave; none goes round the end of a ring."""
         product, pool = self.product, self.product.exit.pool
+        wanted = band or range(self.pooled[0])
+        ring = product.ring or wanted.stop
+        edges = [*range(wanted.start // ring * ring + ring, wanted.stop, ring), wanted.stop]
+        firsts = [wanted.start, *edges]
+        starts = [
+            (row, min(tiling.rows, stop - row))
+            for first, stop in pairwise(firsts)
+            for row in range(first, stop, tiling.rows)
+        ]
         for image in range(product.x.batch):
-            for row in range(0, self.pooled[0], tiling.rows):
-                rows = min(tiling.rows, self.pooled[0] - row)
+            for row, rows in starts:
                 if pool is not None:
                     first = max(0, row * pool.stride[0] - pool.pad[0])
                     last = (row + rows - 1) * pool.stride[0] - pool.pad[0] + pool.size[0]

@@ -1,0 +1,109 @@
+"""Two layers as one, in strips of rows: which ones, and that every bit stays."""
+
+import pytest
+from accel_checks import FEW, check, lowered
+from accel_layers import Builder, Case, Exit
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcc.backends.riscv_accel import Partition, link
+from mcc.backends.riscv_accel.chaining import ChainLayers
+from mcc.backends.riscv_accel.machines import remembered
+from mcc.backends.riscv_accel.structure import Ready
+from mcc.ir import Module, RewriteReport, Value
+from mcc.ops import Conv
+from mcc.passes import run_passes
+from mcc.runtime import Target, load_target
+
+TARGETS = ["gemmini", "riscv-accel"]
+
+
+def cached(name: str, l2_bytes: int) -> Target:
+    """A machine whose cache holds little."""
+    record = load_target(name).model_dump()
+    record["accelerator"]["dma"]["l2_bytes"] = l2_bytes
+    return Target.from_dict(record | {"name": f"{name}-{l2_bytes}"})
+
+
+def expansion(
+    size: tuple[int, int] = (24, 20),
+    channels: tuple[int, int] = (16, 48),
+    window: tuple[int, int] = (3, 3),
+    stride: tuple[int, int] = (1, 1),
+    pad: int = 0,
+    leaves: bool = False,
+) -> Case:
+    """A 1x1 convolution to more channels, a depthwise one on them, and a 1x1 one back."""
+    builder = Builder(5)
+    (x,) = builder.start(x=(1, *size, channels[0]))
+    pads = (window[0] // 2, window[1] // 2, (window[0] - 1) // 2, (window[1] - 1) // 2)
+    exit = Exit(per_channel=False, zero=0)
+
+    def conv(y: Value, name: str, *shape: int, groups: int = 1) -> Value:
+        more = ((1, 1), (0, 0, 0, 0)) if groups == 1 else (stride, pads)
+        weights, bias = builder.weights(*shape), builder.vector(shape[0], 3000)
+        sums = Conv(
+            y, weights, bias, None, None, *more, (), groups, pad if groups > 1 else 0, layout="nhwc"
+        )
+        spread = 5000.0 * (shape[1] * shape[2] * shape[3]) ** 0.5
+        return exit.apply(builder, builder.add(sums, f"{name}.acc"), spread, name)
+
+    wide = conv(x, "wide", channels[1], channels[0], 1, 1)
+    deep = conv(wide, "deep", channels[1], 1, *window, groups=channels[1])
+    back = conv(deep, "back", channels[0], channels[1], 1, 1)
+    return builder.finish(back, *([wide] if leaves else []))
+
+
+def made(module: Module) -> list[str]:
+    return [op.tensor for op in module.ops() if isinstance(op, Ready)]
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_what_exceeds_the_cache_never_lies_there_whole(name: str) -> None:
+    case, target = expansion(), cached(name, 8192)
+    module = lowered(case, target)
+    assert made(module) == ["deep", "back"]
+    apart = link(lowered(case, load_target("gemmini")), load_target("gemmini"))
+    # Both wide tensors, where now the image lies beside one and a few rows of the other.
+    assert link(module, target).activations.peak < apart.activations.peak - 24 * 20 * 20
+    check(case, target)
+
+
+def test_what_fits_the_cache_stays_two_layers() -> None:
+    assert made(lowered(expansion(), load_target("gemmini"))) == ["wide", "deep", "back"]
+
+
+def test_what_others_read_stays_a_tensor() -> None:
+    case, target = expansion(leaves=True), cached("gemmini", 8192)
+    assert made(lowered(case, target)) == ["wide", "deep", "back"]
+
+
+def test_why_layers_stay_apart_is_said() -> None:
+    case, target = expansion(), cached("gemmini", 8192)
+    report = RewriteReport()
+    chain = ChainLayers(target=remembered(target))
+    chain.run(run_passes(case.module, [Partition(target=remembered(target))]), report)
+    assert report.fired == {"chain": 1}
+    reasons = {op.results[0].name: reason for _, op, reason in report.declined}
+    assert "no grouped convolution" in reasons["back"]
+
+
+@pytest.mark.slow
+@FEW
+@given(
+    st.sampled_from(TARGETS),
+    st.tuples(st.integers(9, 30), st.integers(5, 30)),
+    st.tuples(st.sampled_from([16, 24, 40]), st.sampled_from([16, 20, 48, 64, 80])),
+    st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    st.sampled_from([0, 0, -128, 5]),
+)
+def test_strips_of_any_shape_are_right(
+    name: str,
+    size: tuple[int, int],
+    channels: tuple[int, int],
+    window: tuple[int, int],
+    stride: tuple[int, int],
+    pad: int,
+) -> None:
+    check(expansion(size, channels, window, stride, pad), cached(name, 2048))
