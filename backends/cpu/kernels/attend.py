@@ -14,8 +14,8 @@ from ..blocking import Blocking
 from ..tail import Node, Point, compute
 from ..tir import Buffer, Expr, Index, Writer, constant, index_sum, lowest, select
 from . import maths
-from .contract import pieces
 from .loops import PARALLEL_WORK, Loop, fused_loops, widths
+from .positions import pieces
 
 Y, Q, K, V, MASK = range(5)
 """Positions of the arrays in the strides of a loop; the tail's operands follow."""

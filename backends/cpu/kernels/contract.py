@@ -7,7 +7,6 @@ stored. Recipe: register-blocked direct convolution, as in Georganas et al., "An
 High-Performance Deep Learning Convolutions on SIMD Architectures" (2018).
 """
 
-import itertools
 import math
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -17,14 +16,14 @@ import numpy as np
 
 from ..blocking import Blocking
 from ..registry import contiguous
-from ..tail import Anchor, Node, Point, compute
-from ..tir import Buffer, Expr, Index, Writer, constant, index_sum, select
-from .loops import PARALLEL_WORK, Loop, collapse, fused_loops, nested_loops, widths
+from ..tail import Anchor, Node
+from ..tir import Buffer, Expr, Index, Writer, constant, index_sum
+from .fetching import Ahead
+from .loops import PARALLEL_WORK, Loop, fused_loops, nested_loops
+from .passes import Part, parts_of_reduction
+from .positions import W, X, Y, pieces, store_sums
 from .products import Product
 from .shape import Border
-
-Y, X, W = 0, 1, 2
-"""Positions of the arrays in the strides of a loop; the tail's operands follow."""
 
 _SMALL_WEIGHTS = 80 * 1024
 """Bytes of weights that may be read again for every tile; results then lie side by side."""
@@ -65,35 +64,9 @@ class Contraction:
         if self.border is not None:
             self.border.write(writer, out)
         parallel = steps * results >= PARALLEL_WORK
-        for part in self._parts_of_reduction():
+        for part in parts_of_reduction(self.reduce, self.blocking.passes):
             for region in self._regions():
                 self._region(writer, inputs, out, region, part, parallel=parallel)
-
-    def _parts_of_reduction(self) -> "Iterator[_Part]":
-        passes = self.blocking.passes
-        if passes == 1:
-            yield _Part(self.reduce, (0, 0, 0), 0, first=True, last=True)
-            return
-        outer, *rest = self.reduce
-        whole = min(passes, outer.extent)
-        loops = [outer.scaled(outer.extent // whole, whole)]
-        left = [Loop(outer.extent // whole, outer.strides), *rest]
-        if passes > whole:
-            # Each step of the outermost loop by itself, and the next loop in parts.
-            first, *rest = rest
-            each = passes // whole
-            loops.append(first.scaled(first.extent // each, each))
-            left = [Loop(first.extent // each, first.strides), *rest]
-        starts = [
-            tuple(
-                sum(i * loop.strides[array] for i, loop in zip(indices, loops, strict=True))
-                for array in (Y, X, W)
-            )
-            for indices in itertools.product(*(range(loop.extent) for loop in loops))
-        ]
-        for number, (start, after) in enumerate(zip(starts, [*starts[1:], None], strict=True)):
-            step = 0 if after is None else after[W] - start[W]
-            yield _Part(tuple(left), start, step, first=number == 0, last=after is None)
 
     def _regions(self) -> Iterator["_Region"]:
         """All blocks of one shape after the other."""
@@ -124,7 +97,7 @@ class Contraction:
         inputs: tuple[Buffer, ...],
         out: Buffer,
         region: "_Region",
-        part: "_Part",
+        part: Part,
         *,
         parallel: bool,
     ) -> None:
@@ -156,12 +129,17 @@ class Contraction:
             for i in range(high)
             for j in range(across)
         ]
-        ahead = self._ahead(inputs, part, [loop.extent for loop in without_w], blocks)
+        ahead = None
+        if blocks > 1 and inputs[1:] and self._weight_bytes(inputs) >= _PREFETCHED_WEIGHTS:
+            line = _LINE // np.dtype(inputs[1].dtype).itemsize
+            counts = [loop.extent for loop in without_w]
+            stride, passes = self.block_stride, self.blocking.passes
+            ahead = Ahead.of(part, passes, counts, blocks, stride, line)
         # Two more arrays: what this block fetches for the next, and the number of the block.
         counted = [loop.with_array(0) for loop in order]
         if ahead is not None:
-            counts = contiguous(tuple(loop.extent for loop in without_w))
-            tail = zip(without_w, counts, strict=True)
+            steps_ = contiguous(tuple(loop.extent for loop in without_w))
+            tail = zip(without_w, steps_, strict=True)
             counted[len(with_w) + 1 :] = [loop.with_array(n * ahead.slice) for loop, n in tail]
         numbered = [
             loop.with_array(int(now is block)) for loop, now in zip(counted, order, strict=True)
@@ -176,38 +154,17 @@ class Contraction:
                 self._clear(writer, sums)
             else:
                 self._resume(writer, out, places, offsets, sums)
-            if ahead is not None:
+            if ahead is None:
+                steps = _plain_steps(writer, part.reduce, (places[X], places[W]))
+            else:
                 slice_ = index_sum((slice_, 1), (ahead.distance(number), 1))
-            steps = self._steps(writer, inputs, (places[X], places[W]), part.reduce, ahead, slice_)
+                held = places[X], places[W]
+                steps = ahead.steps(writer, inputs[1], part.reduce, held, slice_)
             self._accumulate(writer, inputs, steps, offsets, region, sums)
             root = self.root if part.last else Anchor()
             operands = inputs[2:] if self.product.has_weights else inputs[1:]
             columns = region.columns
             store_sums(writer, sums, columns, places, offsets, self.vec, root, operands, out)
-
-    def _ahead(
-        self,
-        inputs: tuple[Buffer, ...],
-        part: "_Part",
-        positions: Sequence[int],
-        blocks: int,
-    ) -> "_Ahead | None":
-        """How each block fetches its part of the next block's weights into the cache.
-
-        Only the first tile of positions would wait for cold weights; all of them fetch.
-        """
-        if blocks == 1 or not inputs[1:] or self._weight_bytes(inputs) < _PREFETCHED_WEIGHTS:
-            return None
-        line = _LINE // np.dtype(inputs[1].dtype).itemsize
-        lines = -(-self.block_stride // line) / self.blocking.passes
-        needed = lines / math.prod(positions)
-        *outer, inner = (loop.extent for loop in part.reduce)
-        steps = math.prod(outer) * inner
-        if needed > steps:
-            return None
-        divisors = [n for n in range(1, inner + 1) if inner % n == 0 and steps // n >= needed]
-        every = divisors[-1]
-        return _Ahead(blocks, self.block_stride, part.step, every, line, steps // every * line)
 
     def _weight_bytes(self, inputs: tuple[Buffer, ...]) -> int:
         if not self.product.has_weights:
@@ -267,36 +224,6 @@ class Contraction:
                     writer.store(buffer, 0, product.combine(writer, writer.bind(old), x, w))
                     done += lanes
 
-    @contextmanager
-    def _steps(
-        self,
-        writer: Writer,
-        inputs: tuple[Buffer, ...],
-        starts: tuple[Index, Index],
-        reduce: tuple[Loop, ...],
-        ahead: "_Ahead | None",
-        slice_: Index,
-    ) -> Generator[tuple[Index, Index]]:
-        """The reduction; every few steps it fetches a line of the next block's weights."""
-        x, w = starts
-        if ahead is None:
-            with nested_loops(writer, reduce, (0, x, w)) as (_, x_at, w_at):
-                yield x_at, w_at
-            return
-        *outer, inner = reduce
-        loops = [*outer, inner.scaled(ahead.every, inner.extent // ahead.every)]
-        numbers = contiguous(tuple(loop.extent for loop in loops))
-        fetching = [
-            loop.with_array(number * ahead.line)
-            for loop, number in zip(loops, numbers, strict=True)
-        ]
-        next_ = index_sum((w, 1), (slice_, 1))
-        with nested_loops(writer, fetching, (0, x, w, next_)) as (_, x_at, w_at, line_at):
-            writer.prefetch(inputs[1], line_at)
-            few = Loop(ahead.every, inner.strides)
-            with nested_loops(writer, [few], (0, x_at, w_at)) as (_, x_in, w_in):
-                yield x_in, w_in
-
     def _weights(
         self, writer: Writer, inputs: tuple[Buffer, ...], place: Index, region: "_Region"
     ) -> list[Expr]:
@@ -324,101 +251,10 @@ class _Region:
     rows: tuple[int, int, int]
 
 
-@dataclass(frozen=True)
-class _Part:
-    """A part of the reduction: its loops, and where it begins in each array."""
-
-    reduce: tuple[Loop, ...]
-    starts: tuple[int, ...]
-    step: int
-    """To the next part, in w."""
-    first: bool
-    last: bool
-
-
-@dataclass(frozen=True)
-class _Ahead:
-    """How weights are fetched before they are needed; numbers of elements."""
-
-    blocks: int
-    block: int
-    """From one block to the next."""
-    part: int
-    """From the part of the reduction in hand to the next; 0 for the last."""
-    every: int
-    """Steps of the reduction for each line."""
-    line: int
-    slice: int
-    """What one tile of positions fetches."""
-
-    def distance(self, number: Index) -> Index:
-        """From weights in use by a block to what is needed next: behind the last, a new part."""
-        if not self.part:
-            return self.block
-        back = self.part - (self.blocks - 1) * self.block
-        if isinstance(number, int):
-            return self.block if number < self.blocks - 1 else back
-        block, first = (constant(n, "int32") for n in (self.block, back))
-        return select(number < self.blocks - 1, block, first)
-
-
-def pieces(extent: int, size: int) -> list[tuple[int, int, int]]:
-    """An extent as (first, count, size): as many of `size` as fit, and what is left."""
-    whole = extent // size
-    pieces = [(0, whole, size), (whole * size, 1, extent - whole * size)]
-    return [piece for piece in pieces if piece[1] and piece[2]]
-
-
-def store_sums(
-    writer: Writer,
-    sums: Sequence[Sequence[Buffer]],
-    columns: Sequence[tuple[int, int]],
-    places: Sequence[Index],
-    offsets: Sequence[tuple[int, ...]],
-    vec: Loop,
-    root: Node,
-    operands: tuple[Buffer, ...],
-    out: Buffer,
-) -> None:
-    """Compute a tail on a block of sums, and store it.
-
-    Args:
-        writer: Of the kernel.
-        sums: A row of vectors for each position.
-        columns: Of each vector, the lanes and how many of them count.
-        places: Where the block begins in y, x, w and the operands.
-        offsets: Of each position, from there.
-        vec: The loop along the vectors.
-        root: The tail.
-        operands: What it reads.
-        out: Where y goes.
-    """
-    for row, moved in zip(sums, offsets, strict=True):
-        done = 0
-        for (lanes, valid), buffer in zip(columns, row, strict=True):
-            offset = 0
-            for size in widths(valid, lanes):
-                at = [
-                    index_sum((place, 1), (step, 1), (done + offset, v))
-                    for place, step, v in zip(places, moved, vec.strides, strict=True)
-                ]
-                point = Point(tuple(at[W + 1 :]), vec.strides[W + 1 :], size)
-                raw = writer.bind(buffer.load(offset, size))
-                value = writer.bind(compute(root, writer, operands, point, raw))
-                writer.store(out, at[Y], value, vec.strides[Y])
-                offset += size
-            done += valid
-
-
-def rows_together(lead: Sequence[Loop]) -> int:
-    """How many rows a block may take, given the loops around a tile."""
-    return lead[-1].extent if lead and not lead[-1].strides[W] else 1
-
-
-def merged_positions(lead: Sequence[Loop], tile: Loop) -> tuple[list[Loop], Loop]:
-    """Leading loops and the tile, with as many as possible merged into the tile."""
-    *outer, last = collapse((*lead, tile), len(tile.strides))
-    if last.strides[W]:
-        # All positions of a tile share their weights.
-        return [*outer, last], Loop(1, (0,) * len(tile.strides))
-    return outer, last
+@contextmanager
+def _plain_steps(
+    writer: Writer, reduce: Sequence[Loop], starts: tuple[Index, Index]
+) -> Generator[tuple[Index, Index]]:
+    """The reduction: where x and w stand at each step."""
+    with nested_loops(writer, reduce, (0, *starts)) as (_, x_at, w_at):
+        yield x_at, w_at

@@ -15,10 +15,11 @@ from ..storage import Slot, stored
 from ..tail import Node, Tail, apply
 from ..tir import Expr, Writer
 from .choice import candidate_blockings, choose_passes, is_cold
-from .contract import Contraction, merged_positions, rows_together
+from .contract import Contraction
 from .elementwise import strided_copy
 from .loops import Loop, collapse
 from .matrices import Matrices, lead_strides
+from .positions import merged_positions, rows_together
 from .products import Dots, Product, correction, multiply_add, product_of
 from .pruned import sparse_conv, sparse_matmul
 from .scalar import clamp

@@ -8,8 +8,8 @@ from mcc.ops import Matmul
 
 from ..registry import Strides, contiguous
 from ..tail import Operand
-from .contract import merged_positions
 from .loops import Loop
+from .positions import merged_positions
 
 
 @dataclass(frozen=True)

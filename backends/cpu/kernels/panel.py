@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from ..tir import Buffer, Expr, Index, Writer, constant, index_sum, select, smaller_index
 from .loops import Loop, digits
 from .parts import PARTS, cut_parts, upper_halves
+from .positions import X
 from .split_blocking import ROW, SplitBlocking
 from .tile_blocking import LANES
-
-X = 1
-"""The position of x in the strides of a loop."""
 
 
 @dataclass(frozen=True)

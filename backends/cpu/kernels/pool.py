@@ -12,8 +12,9 @@ from ..storage import stored
 from ..tail import Tail, apply
 from ..tir import Expr, Writer, lowest
 from .choice import choose_blocking
-from .contract import Contraction, merged_positions
+from .contract import Contraction
 from .loops import collapse
+from .positions import merged_positions
 from .products import Product, largest, total
 from .windows import Windows, finish_windows, windows_of
 

@@ -15,8 +15,8 @@ from mcc.ir import Array
 from ..machine import Machine
 from ..tail import Node
 from ..tir import Buffer, Expr, Index, Writer, constant, index_sum
-from .contract import X, Y, pieces, store_sums
 from .loops import PARALLEL_WORK, Loop, fused_loops, widths
+from .positions import X, Y, pieces, store_sums
 from .shape import Border
 
 WIDTH = 16

@@ -17,16 +17,16 @@ from ..tir import Buffer, Index, Writer, constant, index_sum, select, smaller_in
 from .loops import PARALLEL_WORK, Loop, digits, fused_loops, widths
 from .panel import Panel, Windows, as_expr
 from .parts import PARTS, PRODUCTS, sum_of_parts
+from .positions import W, X, Y
 from .shape import Border
 from .split_blocking import KEPT_WEIGHTS, ROW, UNIT, SplitBlocking
 from .tile_blocking import LANES, ROW_BYTES, SHORT, SUMS, WS, XS
 from .tiles import load_tile, register, store_tile
 
-Y, X, W = 0, 1, 2
-"""Positions of the arrays in the strides of a loop; the tail's operands follow."""
-
 _TASKS = 8
-"""Parallel tasks that keep a few threads equally busy; each splits its own x."""
+"""Parallel tasks that keep a few threads equally busy."""
+_GROUP = 4
+"""Blocks of results in a task, at least: each task splits its own x, which takes as long as one."""
 _LINE = 32
 """Parts in a line of the cache."""
 
@@ -132,7 +132,9 @@ class _Pass:
         whole, rest = divmod(vec.extent, self._width)
         lead = self.kernel.lead
         shared = math.prod(loop.extent for loop in lead) * chunks
-        groups = min(max(1, whole), -(-_TASKS // shared)) if parallel and not b.ahead else 1
+        groups = 1
+        if parallel and not b.ahead:
+            groups = max(1, min(whole // _GROUP, -(-_TASKS // shared)))
         arrays = len(vec.strides)
         # Three more arrays: the number of the chunk among all, in its loop, and of the group.
         loops = [*lead, Loop(chunks, (0,) * arrays), Loop(groups, (0,) * arrays)]

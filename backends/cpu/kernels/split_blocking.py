@@ -131,7 +131,7 @@ def split_cycles(
         vectors = tile.tiles * width * tile.rows
         sums = b.passes * (100 + 5.0 * vectors) if width else 0
         total += count * (steps * multiply * (1.0 if b.ahead else 1.35) + sums)
-    cold = results * b.taps * run * (1.0 if b.ahead else 1.8)
+    cold = results * b.taps * run * (1.5 if b.ahead else 1.8)
     return lead * (blocks * (split + total) + cold) + _START_CYCLES
 
 

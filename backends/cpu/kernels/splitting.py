@@ -13,10 +13,10 @@ from ..registry import contiguous
 from ..storage import Slot, stored
 from ..tail import Tail
 from .choice import contraction_cycles
-from .contract import rows_together
 from .loops import Loop, collapse
 from .matrices import Matrices
 from .parts import can_split
+from .positions import rows_together
 from .products import Product
 from .pruned import pruned_cycles
 from .split import SplitContraction
@@ -30,7 +30,7 @@ from .split_blocking import (
 from .tile_blocking import SHORT
 from .windows import Windows, finish_windows
 
-_COLD_WEIGHT = 0.45
+_COLD_WEIGHT = 0.3
 """Cycles that the vector kernel waits for a weight from beyond the second-level cache."""
 
 

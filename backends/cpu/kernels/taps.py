@@ -18,8 +18,8 @@ from mcc.ir import Array
 
 from ..tail import Node
 from ..tir import Buffer, Expr, Index, Writer, constant, index_sum, intrinsic, shuffle
-from .contract import store_sums
 from .loops import PARALLEL_WORK, Loop, fused_loops, nested_loops
+from .positions import store_sums
 from .products import Dots
 from .shape import Border
 

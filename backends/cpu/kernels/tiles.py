@@ -16,11 +16,9 @@ from ..registry import contiguous
 from ..tail import Node, Point, compute
 from ..tir import Buffer, Expr, Index, Writer, constant, index_sum, smaller_index
 from .loops import PARALLEL_WORK, Loop, fused_loops, nested_loops, widths
+from .positions import W, X, Y
 from .shape import Border
 from .tile_blocking import LANES, ROW_BYTES, ROWS, SUMS, WS, XS, TileBlocking, TileProduct
-
-Y, X, W = 0, 1, 2
-"""Positions of the arrays in the strides of a loop; the tail's operands follow."""
 
 _SMALL_WEIGHTS = 24 * 1024
 """Bytes of weights that may be read again for every block, from the first-level cache."""

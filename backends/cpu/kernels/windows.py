@@ -11,9 +11,9 @@ from ..registry import Strides, contiguous
 from ..storage import Slot, stored
 from ..tail import Operand, Tail
 from ..tir import lowest
-from .contract import merged_positions
 from .elementwise import strided_copy, transposed
 from .loops import Loop
+from .positions import merged_positions
 from .shape import Border, padded
 
 Inputs = tuple[Slot, ...]

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 from ..tail import Node, Point, compute
 from ..tir import Buffer, Expr, Index, Writer, constant, index_sum, intrinsic
-from .contract import W, X, Y, pieces
 from .loops import Loop
+from .positions import W, X, Y, pieces
 from .shape import Border
 from .toom_cook import TAPS
 from .winograd_tiles import Tile, Tiles

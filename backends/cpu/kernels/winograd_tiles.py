@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from ..tir import Buffer, Index, Writer, index_sum, smaller_index
-from .contract import X, pieces
 from .loops import Loop
+from .positions import X, pieces
 from .toom_cook import Filtering
 
 
