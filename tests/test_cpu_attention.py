@@ -14,12 +14,13 @@ from pass_cases import assert_same_outputs, declines, feeds_of, module_of, op_co
 from reference import onnxruntime_outputs
 
 from mcc.backends.cpu import library_members, stages
+from mcc.backends.cpu.compile import lower_module
 from mcc.backends.cpu.kernels import attention
 from mcc.backends.cpu.machine import machine_of
 from mcc.backends.cpu.plan import plan_module
 from mcc.frontend import load
 from mcc.ir import DType, Module, Op, OpError, Region, Tensor, Value, Yield, evaluate
-from mcc.ops import Attention, Relu, Transpose
+from mcc.ops import Attention, Relu, Reshape, Slice, Transpose
 from mcc.passes import run_passes
 from mcc.runtime import load_target
 from mcc.runtime.library import Library
@@ -155,6 +156,32 @@ def test_no_tensor_of_all_scores_is_stored() -> None:
     np.testing.assert_array_equal(alone, shared)
     wanted = evaluate(module, dict(zip(("q", "k", "v"), feeds, strict=True)))["y"]
     np.testing.assert_allclose(alone, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_operands_are_read_where_one_product_wrote_them() -> None:
+    region = Region([Tensor(DType.F32, (1, 20, 3, 4, 24))], ["qkv"])
+    (qkv,) = region.args
+    cuts = [
+        ((0, 0, 0, 0, 0), (1, 20, 1, 4, 24), (1, 2, 1, 1, 1)),
+        ((0, 19, 1, 0, 0), (1, -1, 2, 4, 24), (1, -1, 1, 1, 1)),
+        ((0, 0, 2, 0, 0), (1, 20, 3, 4, 24), (1, 1, 1, 1, 2)),
+    ]
+    operands: list[Value] = []
+    for cut in cuts:
+        one = attach(region, Slice(qkv, *cut))
+        rows, columns = one.tensor.dims[1], one.tensor.dims[-1]
+        heads = attach(region, Reshape(one, (rows, 4, 1, columns)))
+        operands.append(attach(region, Transpose(heads, (2, 1, 0, 3))))
+    y = attach(region, Attention(operands[0], operands[1], operands[2]), "y")
+    region.append(Yield((y,)))
+    module, target = Module("m", region, ["y"]), load_target("cpu")
+    source = lower_module(module, target, "m", "m")
+    calls = [source.program.plan.calls[number].name for number in source.program.steps]
+    assert calls == ["pack", "pack", "attention"]
+    members = library_members(module, target)
+    x = np.random.default_rng(2).standard_normal((1, 20, 3, 4, 24)).astype("f4")
+    (found,) = Library(members["library.so"], members["library.json"]).run([x])
+    np.testing.assert_allclose(found, evaluate(module, {"qkv": x})["y"], rtol=1e-4, atol=1e-5)
 
 
 FORMS = {

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from mcc.ir import Value
-from mcc.ops import Attention, Transpose
+from mcc.ops import Attention, Reshape, Slice, Transpose
 
 from ..machine import Machine
 from ..plan import Planner
@@ -124,11 +124,34 @@ def _result(op: Attention, tail: Tail) -> tuple[Strides, Transpose | None]:
 
 
 def view_of(planner: Planner, value: Value) -> View:
-    """A value where it lies before transposes that only it needs."""
-    if isinstance(value.op, Transpose):
-        inner = view_of(planner, value.op.x)
-        return replace(inner, strides=tuple(inner.strides[axis] for axis in value.op.perm))
-    return _stored(planner, value)
+    """A value where it lies before the moves that lead to it: copies that nobody else may need."""
+    match value.op:
+        case Transpose(x=x, perm=perm):
+            inner = view_of(planner, x)
+            return replace(inner, strides=tuple(inner.strides[axis] for axis in perm))
+        case Slice(x=x, starts=starts) as op:
+            inner = view_of(planner, x)
+            steps = op.steps or (1,) * len(starts)
+            moved = zip(starts, inner.strides, strict=True)
+            return View(
+                inner.slot,
+                tuple(n * stride for n, stride in zip(steps, inner.strides, strict=True)),
+                inner.start + sum(first * stride for first, stride in moved),
+            )
+        case Reshape(x=x) if _longer(x) == _longer(value):
+            # Axes of extent 1 come and go.
+            inner = view_of(planner, x)
+            dims = zip(x.tensor.dims, inner.strides, strict=True)
+            kept = iter([stride for extent, stride in dims if extent != 1])
+            strides = tuple(0 if extent == 1 else next(kept) for extent in value.tensor.dims)
+            return replace(inner, strides=strides)
+        case _:
+            return _stored(planner, value)
+
+
+def _longer(value: Value) -> list[int]:
+    """The extents that are not 1."""
+    return [extent for extent in value.tensor.dims if extent != 1]
 
 
 def _stored(planner: Planner, value: Value) -> View:
