@@ -70,10 +70,12 @@ def exp(writer: Writer, x: Expr) -> Expr:
 
 
 def decay(writer: Writer, x: Expr) -> Expr:
-    """e^x of a float32 that is at most 0, in half the operations; 0 instead of denormal numbers.
+    """e^x where x is at most 0, in half the operations; 0 instead of denormal numbers.
 
     2^n times a minimax polynomial of relative error 1e-7 on |r| <= ln2/2.
     """
+    if x.dtype != "float32":
+        return libm("exp", x)
     # At -88, n becomes -127, and the exponent of the factor 0: that of 0.0.
     bounded = writer.bind(select(x < -88.0, -88.0, x))
     shifted = writer.bind(bounded * _LOG2E + _BIASED)

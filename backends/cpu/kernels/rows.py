@@ -63,11 +63,8 @@ class Row:
         self.each(step)
         if self.extent < self.lanes or self.lanes == 1:
             return writer.bind((vector if self.lanes == 1 else single).load(0))
-        parts = [writer.bind(vector.load(lane)) for lane in range(self.lanes)]
-        while len(parts) > 1:
-            pairs = zip(parts[::2], parts[1::2], strict=True)
-            parts = [writer.bind(combine(writer, a, b)) for a, b in pairs]
-        return writer.bind(combine(writer, parts[0], writer.bind(single.load(0))))
+        whole = maths.across(writer, writer.bind(vector.load(0, self.lanes)), combine)
+        return writer.bind(combine(writer, whole, writer.bind(single.load(0))))
 
 
 RowBody = Callable[[Row, Sequence[Buffer], Buffer, Index], None]
@@ -115,7 +112,7 @@ def softmax(op: Softmax, planner: Planner, tail: Tail) -> None:
 
         def power(index: Index, n: int) -> Expr:
             shifted = writer.bind(x.load(place(index), n) - peak)
-            value = writer.bind(maths.exp(writer, shifted))
+            value = writer.bind(maths.decay(writer, shifted))
             writer.store(out, place(index), value)
             return value
 
