@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mcc import Session
+from mcc.ir import DType
 from mcc.runtime import Artifact
 
 Run = Callable[[], object]
@@ -20,7 +21,7 @@ def run_of(artifact: Artifact, threads: int) -> Run:
         if port.dtype == "f32":
             feeds[port.name] = rng.random(port.shape, "f4")
         else:
-            feeds[port.name] = np.zeros(port.shape, {"i64": "i8", "i32": "i4"}[port.dtype])
+            feeds[port.name] = np.zeros(port.shape, DType(port.dtype).numpy)
     return lambda: session.run(None, feeds)
 
 

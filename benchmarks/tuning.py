@@ -3,19 +3,25 @@
     python benchmarks/tuning.py --make [--effort full]   measure, and write the shipped database
     python benchmarks/tuning.py [--seconds 2] [--write]  compare, with the databases that there are
 
+Both for floats and bytes, with tile registers (AMX) and without; `--precision` and `--only` choose.
 A ratio is the time without any database by the time with it, one thread, CPU time, the median over
 turns of the best of each turn.
 """
 
+import logging
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
 import cpu_models as built
+import cpu_peers as peers
+import numpy as np
 import onnx
 from cpu_sessions import best, run_of
 from recording import REPOSITORY, ZOO, Cell, Table, arguments, finish
@@ -32,6 +38,7 @@ MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
     "mobilenet_v2": built.mobilenet_v2,
     "bert_2_layers": built.bert,
     "tiny_cnn": built.tiny_cnn,
+    "vit_4_layers": built.vit,
 }
 ZOO_MODELS = (
     "vit_mnist",
@@ -43,30 +50,77 @@ ZOO_MODELS = (
     "ad_autoencoder",
     "resnet20_cifar10",
 )
+WITHOUT = ", AMX off"
+PRECISIONS = ("float", "float" + WITHOUT, "int8", "int8" + WITHOUT)
+_WITHOUT_AMX = """name = "cpu-without-amx"
+backend = "cpu"
+description = "this machine without its tile registers"
+[host]
+features = ["-amx-tile"]
+"""
 
 
-def sources() -> dict[str, onnx.ModelProto | Path]:
-    """Models by name: those built here, and the zoo's where it is."""
-    found: dict[str, onnx.ModelProto | Path] = {name: make() for name, make in MODELS.items()}
-    for name in ZOO_MODELS:
-        path = ZOO / "models" / f"{name}.onnx"
-        if path.exists():
-            found[name] = path
-    return found
+@dataclass(frozen=True)
+class Source:
+    """A model in one precision, and what it is compiled for."""
+
+    name: str
+    precision: str
+    path: Path
+    target: str
+
+    def compiled(self, effort: str = "0", database: Path | None = None) -> Artifact:
+        return compile_model(self.path, target=self.target, tune=effort, tuning_database=database)
+
+    def untuned(self) -> Artifact:
+        """As it would be without any database."""
+        with patch(READER, return_value=Database()):
+            return self.compiled()
 
 
-def make_database(effort: str) -> None:
-    """Measure every problem of the models into the shipped file."""
-    for name, source in sources().items():
+def sources(folder: Path, precisions: Sequence[str], only: Sequence[str]) -> Iterator[Source]:
+    """Models built here, in bytes quantized by onnxruntime; and the zoo's where it is."""
+    without = folder / "without_amx.toml"
+    without.write_text(_WITHOUT_AMX)
+    for name in (*MODELS, *ZOO_MODELS):
+        if only and name not in only:
+            continue
+        for precision in precisions:
+            path = _file(name, folder, floats=precision.startswith("float"))
+            if path is not None:
+                target = str(without) if precision.endswith(WITHOUT) else "cpu"
+                yield Source(name, precision, path, target)
+
+
+def _file(name: str, folder: Path, *, floats: bool) -> Path | None:
+    if name not in MODELS:
+        path = ZOO / "models" / (f"{name}.onnx" if floats else f"{name}_int8qdq.onnx")
+        return path if path.exists() else None
+    path = folder / f"{name}.onnx"
+    if not path.exists():
+        onnx.save(MODELS[name](), path)
+    if floats:
+        return path
+    quantized = folder / f"{name}_int8.onnx"
+    if not quantized.exists():
+        peers.quantize(path, quantized, [_sample(path, seed) for seed in range(2)])
+    return quantized
+
+
+def _sample(path: Path, seed: int) -> dict[str, np.ndarray]:
+    """Random numbers for the one input of a model that is built here."""
+    (value,) = onnx.load(path).graph.input
+    shape = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+    return {value.name: np.random.default_rng(seed).standard_normal(shape).astype(np.float32)}
+
+
+def make_database(effort: str, found: Iterator[Source]) -> None:
+    """Measure every problem of the models into the shipped file; what it has stays."""
+    for source in found:
         started = time.perf_counter()
-        compile_model(source, tune=effort, tuning_database=SHIPPED)
-        print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
-
-
-def untuned(source: onnx.ModelProto | Path) -> Artifact:
-    """The model as it would be without any database."""
-    with patch(READER, return_value=Database()):
-        return compile_model(source)
+        source.compiled(effort, SHIPPED)
+        taken = time.perf_counter() - started
+        print(f"{source.name}, {source.precision}: {taken:.0f} s", file=sys.stderr)
 
 
 def main() -> None:
@@ -74,34 +128,42 @@ def main() -> None:
     parser.add_argument("--make", action="store_true", help="measure, and write the database")
     parser.add_argument("--effort", choices=("quick", "full"), default="full")
     parser.add_argument("--seconds", type=float, default=2.0, help="for each model")
+    parser.add_argument("--precision", choices=PRECISIONS, nargs="*", default=PRECISIONS)
+    parser.add_argument("--only", nargs="*", default=(), help="models, by default all")
     options = parser.parse_args()
+    logging.getLogger().setLevel(logging.ERROR)  # onnxruntime's quantizer warns of every model
+    chosen = partial(sources, precisions=options.precision, only=options.only)
     if options.make:
-        make_database(options.effort)
+        with tempfile.TemporaryDirectory() as folder:
+            make_database(options.effort, chosen(Path(folder)))
         return
     rows: list[Sequence[Cell]] = []
     share = options.seconds / 16
     with tempfile.TemporaryDirectory() as folder:
         database = Path(folder) / "none.json"  # the user's own stays out of it
-        for name, source in sources().items():
-            plain = run_of(untuned(source), 1)
-            tuned = run_of(compile_model(source, tuning_database=database), 1)
+        for source in chosen(Path(folder)):
+            plain = run_of(source.untuned(), 1)
+            tuned = run_of(source.compiled(database=database), 1)
             turns = [
                 (best(plain, share, time.process_time), best(tuned, share, time.process_time))
                 for _ in range(8)
             ]
             before, after = (1e3 * min(turn[side] for turn in turns) for side in (0, 1))
             ratio = statistics.median(a / b for a, b in turns)
-            rows.append((name, before, after, ratio))
+            rows.append((source.name, source.precision, before, after, ratio))
             print(rows[-1], file=sys.stderr)
-    gains = [float(row[3] or 1) for row in rows]
-    rows.append(("geometric mean", None, None, statistics.geometric_mean(gains)))
+    for precision in options.precision:
+        gains = [float(row[4] or 1) for row in rows if row[1] == precision]
+        if gains:
+            mean = statistics.geometric_mean(gains)
+            rows.append(("geometric mean", precision, None, None, mean))
     table = Table(
         "tuning",
         "Tuned blocks against those chosen without measuring",
         "python benchmarks/tuning.py",
-        ("model", "untuned ms", "tuned ms", "gain"),
+        ("model", "precision", "untuned ms", "tuned ms", "gain"),
         rows,
-        ["Float models, one thread, CPU time; aimed at: gains below 1.10, so that little is lost."],
+        ["One thread, CPU time; aimed at: gains below 1.10, for little to be lost untuned."],
     )
     finish([table], options)
 

@@ -4,7 +4,7 @@ from .aligned import aligned_zeros
 from .artifact import Artifact, Manifest, Port, from_bytes, load, module_members
 from .frame import Frame
 from .outcome import LayerStats, Observer, RunOutcome, RunStats
-from .processor import processor_flags
+from .processor import permit_tiles, processor_flags
 from .program import HostRecord, Launch, LayerRecord, Program, ProgramRunner, TensorRecord
 from .session import NodeArg, Runner, Session
 from .target import Accelerator, Target, load_target, target_names
@@ -34,6 +34,7 @@ __all__ = [
     "load",
     "load_target",
     "module_members",
+    "permit_tiles",
     "processor_flags",
     "target_names",
 ]

@@ -17,9 +17,9 @@ from mcc.backends.cpu.compile import lower_module
 from mcc.backends.cpu.problem import Problem
 from mcc.backends.cpu.tuning import Database, Entry, Task, measure, read_databases, user_database
 from mcc.cli import run as mcc
-from mcc.ir import DType, Module, Region, Tensor, UserError, Yield, constant, evaluate
+from mcc.ir import DType, Module, Region, Tensor, UserError, Value, Yield, constant, evaluate
 from mcc.ops import Conv, Matmul
-from mcc.runtime import Target, load_target
+from mcc.runtime import Target, load_target, processor_flags
 from mcc.runtime.library import Library
 
 
@@ -31,6 +31,10 @@ def without_tiles() -> Target:
 
 
 TARGET = without_tiles()
+TILES = load_target("cpu")
+needs_tiles = pytest.mark.skipif(
+    "amx_int8" not in processor_flags(), reason="this processor has no AMX for bytes"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -210,7 +214,7 @@ def chosen(target: Target, module: Module, numbers: list[int], path: Path) -> Tu
     ):
         block = candidates[number % len(candidates)]
         entries[problem.key] = Entry(
-            tile=block.tile, vectors=block.vectors, rows=block.rows, effort="full", gain=1
+            tile=block.tile, vectors=block.vectors, rows=block.rows, effort="full", gain=2
         )
     path.write_text(Database(entries={instruction_set(target): entries}).model_dump_json())
     return Tuning("0", path)
@@ -224,6 +228,57 @@ def outputs(target: Target, module: Module, tuning: Tuning, feeds: list[Array]) 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("tuning")
+
+
+def tiled_layers() -> Module:
+    """A convolution and products of bytes that are worth tile registers."""
+    rng = np.random.default_rng(0)
+    region = Region([Tensor(DType.U8, (1, 21, 20, 64)), Tensor(DType.I8, (90, 200))], ["x", "a"])
+    x, a = region.args
+
+    def weights(*shape: int) -> Value:
+        return attach(region, constant(rng.integers(-127, 128, shape).astype("i1")))
+
+    conv = Conv(x, weights(70, 64, 3, 3), pads=(1, 1, 1, 1), layout="nhwc")
+    results = [
+        attach(region, conv, "conv"),
+        attach(region, Matmul(a, weights(200, 70)), "product"),
+        attach(region, Matmul(x, weights(64, 32)), "rows"),
+    ]
+    region.append(Yield(tuple(results)))
+    return Module("tiled", region, ["conv", "product", "rows"])
+
+
+@needs_tiles
+def test_blocks_of_tiles_are_tuned(tmp_path: Path) -> None:
+    found = problems(TILES, tiled_layers())
+    assert [problem.key for problem in found] == [
+        "conv u8[1,21,20,64] i8[70,64,3,3] pads=1,1,1,1 groups=1 layout=nhwc in tiles",
+        "matmul i8[90,200] i8[200,70] in tiles",
+        "matmul u8[1,21,20,64] i8[64,32] in tiles",
+    ]
+    for problem, candidates in found.items():
+        assert len(set(candidates)) == len(candidates) >= 4
+        assert all(block.tile <= 16 for block in candidates)
+        entry = measure(Task(problem, (candidates[0], candidates[-1]), TILES, "quick"))
+        assert entry.blocking in (candidates[0], candidates[-1])
+    # They bind tiles only: the same bytes in vectors are another problem.
+    assert not set(found) & set(problems(TARGET, tiled_layers()))
+
+
+@needs_tiles
+@pytest.mark.slow
+@given(choices())
+@settings(max_examples=12, deadline=None)
+def test_no_choice_of_tiles_changes_a_bit(folder: Path, numbers: list[int]) -> None:
+    rng = np.random.default_rng(6)
+    module = tiled_layers()
+    x = rng.integers(0, 256, (1, 21, 20, 64)).astype("u1")
+    a = rng.integers(-128, 128, (90, 200)).astype("i1")
+    tuning = chosen(TILES, module, numbers, folder / "tiles.json")
+    wanted = evaluate(module, {"x": x, "a": a})
+    for found, exact in zip(outputs(TILES, module, tuning, [x, a]), wanted.values(), strict=True):
+        np.testing.assert_array_equal(found, exact)
 
 
 @pytest.mark.slow

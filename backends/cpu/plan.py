@@ -103,9 +103,11 @@ class Planner:
         """Note that a kernel needs what these flags of /proc/cpuinfo stand for."""
         self.plan.flags.update(flags)
 
-    def choose(self, op: Conv | Matmul, candidates: Sequence[Blocking]) -> Blocking:
+    def choose(
+        self, op: Conv | Matmul, candidates: Sequence[Blocking], *, tiles: bool = False
+    ) -> Blocking:
         """What tuning found for an op, if it is among the candidates; else the first of them."""
-        problem = Problem.of(op)
+        problem = Problem.of(op, tiles=tiles)
         self.plan.problems[problem] = candidates
         found = self._tuned.get(problem.key)
         return found if found is not None and found in candidates else candidates[0]

@@ -35,23 +35,26 @@ class Problem:
     """Whether the weights are known when compiling, and packed."""
     windows: Windows | None
     """None: a matrix product."""
+    tiles: bool = False
+    """Whether it is multiplied in tile registers."""
 
     @classmethod
-    def of(cls, op: Conv | Matmul) -> Self:
+    def of(cls, op: Conv | Matmul, *, tiles: bool = False) -> Self:
         """The problem that an op poses."""
         windows = None
         if isinstance(op, Conv):
             windows = Windows(op.strides, op.pads, op.dilations, op.groups, op.layout)
         x, w = (Tensor(value.tensor.dtype, value.tensor.dims) for value in (op.x, op.w))
-        return cls(x, w, isinstance(op.w.op, Constant), windows)
+        return cls(x, w, isinstance(op.w.op, Constant), windows, tiles)
 
     @property
     def key(self) -> str:
         """One line that names the problem: operator, shapes, dtypes, geometry."""
         weights = f"{self.w}" if self.constant else f"computed {self.w}"
+        where = " in tiles" if self.tiles else ""
         if self.windows is None:
-            return f"matmul {self.x} {weights}"
-        return f"conv {self.x} {weights} {self.windows}"
+            return f"matmul {self.x} {weights}{where}"
+        return f"conv {self.x} {weights} {self.windows}{where}"
 
     def module(self) -> Module:
         """The op alone, its weights made up."""

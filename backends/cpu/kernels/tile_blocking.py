@@ -1,11 +1,13 @@
 """Tile registers: what they multiply, how contractions are cut for them, how weights are packed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mcc.ir import Array
+
+from ..blocking import Blocking
 
 LANES = 16
 """32-bit accumulators in a row of a tile."""
@@ -52,6 +54,11 @@ class TileBlocking:
     units: int
     """Units of the reduction that one multiplication takes."""
 
+    @property
+    def record(self) -> Blocking:
+        """The same as what tuning measures and remembers; the units follow from the problem."""
+        return Blocking(self.rows, self.columns, self.tiles)
+
     def config(self) -> Array:
         """The 64 bytes that configure the registers."""
         found = np.zeros(64, np.uint8)
@@ -74,6 +81,23 @@ def choose_tile_blocking(positions: int, lead: int, results: int, run: int) -> T
     # Rows beyond the last position are computed twice; each block costs a little by itself.
     rows = min(range(ROWS, 0, -1), key=lambda n: -(-positions // (2 * n)) * (2 * n + 4))
     return TileBlocking(rows, 2, columns, units)
+
+
+def tile_candidates(
+    positions: int, lead: int, results: int, taps: int, run: int
+) -> list[TileBlocking]:
+    """Blockings to be measured: what is chosen without, then the others as they cost."""
+    chosen = choose_tile_blocking(positions, lead, results, run)
+    heights = range(_LEAST_ROWS, ROWS + 1) if positions > ROWS else [positions]
+    most = 2 if positions > ROWS else min(2, lead)
+    others = [
+        replace(chosen, rows=rows, tiles=tiles, columns=columns)
+        for rows in heights
+        for tiles in range(1, most + 1)
+        for columns in range(1, chosen.columns + 1)
+    ]
+    others.sort(key=lambda blocking: tile_cycles(blocking, positions, results, taps, run))
+    return list(dict.fromkeys([chosen, *others]))
 
 
 def tile_cycles(blocking: TileBlocking, positions: int, results: int, taps: int, run: int) -> float:

@@ -27,6 +27,7 @@ from .tile_blocking import (
     TileProduct,
     choose_tile_blocking,
     pack_tiles,
+    tile_candidates,
     tile_cycles,
     unit_order,
 )
@@ -58,13 +59,14 @@ def short_operand(op: Conv | Matmul, machine: Machine) -> tuple[Value, Array] | 
 
 
 def _blocking(
+    op: Conv | Matmul,
+    planner: Planner,
     lead: list[Loop],
     tile: Loop,
     results: int,
     taps: int,
     run: int,
     other: Product | None,
-    machine: Machine,
 ) -> TileBlocking | None:
     """How to block in tiles; None where vectors (`other`) are faster. `run` is in units."""
     rows = next((loop.extent for loop in reversed(lead) if not loop.strides[2]), 1)
@@ -72,8 +74,10 @@ def _blocking(
     if other is None:
         return blocking
     mine = tile_cycles(blocking, tile.extent, results, taps, run)
-    theirs = contraction_cycles(tile.extent, results, taps * run, other, machine)
-    return blocking if mine < theirs else None
+    if mine >= contraction_cycles(tile.extent, results, taps * run, other, planner.machine):
+        return None
+    found = {item.record: item for item in tile_candidates(tile.extent, rows, results, taps, run)}
+    return found[planner.choose(op, list(found), tiles=True)]
 
 
 def tiled_conv(
@@ -103,7 +107,7 @@ def tiled_conv(
         return False
     *taps, inner = loops
     run, count = inner.extent // product.unit, math.prod(loop.extent for loop in taps)
-    blocking = _blocking(lead, tile, outputs, count, run, other, planner.machine)
+    blocking = _blocking(op, planner, lead, tile, outputs, count, run, other)
     if blocking is None:
         return False
     units = unit_order(run, blocking)
@@ -150,7 +154,7 @@ def tiled_matmul(
         return False
     run = view.x[-1] // product.unit
     lead, tile = view.positions(tail.operands, 1)
-    blocking = _blocking(lead, tile, view.columns, 1, run, other, planner.machine)
+    blocking = _blocking(op, planner, lead, tile, view.columns, 1, run, other)
     if blocking is None:
         return False
     width = blocking.columns * LANES

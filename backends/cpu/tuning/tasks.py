@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcc.ir import Array, Module, Progress, UserError
-from mcc.runtime import Target, aligned_zeros
+from mcc.runtime import Target, aligned_zeros, permit_tiles
 
 from ..blocking import Blocking
 from ..codegen import Kernel, compile_kernels, write_kernel
 from ..kernels.contract import Contraction
+from ..kernels.tiles import TileContraction
 from ..link import toolchain
 from ..machine import Machine, machine_of
 from ..plan import Call, plan_module
@@ -97,6 +98,8 @@ def measure(task: Task) -> Entry:
 
 
 def _measured(task: Task, machine: Machine) -> list[float]:
+    if task.problem.tiles:
+        permit_tiles()
     calls = [_call(task.problem, blocking, machine) for blocking in task.candidates]
     kernels = [
         Kernel(f"candidate_{number}", write_kernel(call)) for number, call in enumerate(calls)
@@ -116,7 +119,8 @@ def _measured(task: Task, machine: Machine) -> list[float]:
 def _call(problem: Problem, blocking: Blocking, machine: Machine) -> Call:
     """The call that a blocking is for: others prepare its operands."""
     plan = plan_module(problem.module(), machine, {problem.key: blocking})
-    return next(call for call in plan.calls if isinstance(call.write, Contraction))
+    kernel = TileContraction if problem.tiles else Contraction
+    return next(call for call in plan.calls if isinstance(call.write, kernel))
 
 
 def _action(kernel: Callable[..., object], call: Call, memory: list[Array]) -> Callable[[], None]:
