@@ -25,6 +25,7 @@ from mcc.ops import (
     Concat,
     Conv,
     Dequantize,
+    Gather,
     Lookup,
     Matmul,
     MaxPool,
@@ -35,6 +36,7 @@ from mcc.ops import (
     Quantize,
     Reduce,
     Requantize,
+    Resample,
     Reshape,
     Slice,
     Softmax,
@@ -215,7 +217,9 @@ class _Conversion:
                 perm = self.majority(op.xs)
                 xs = tuple(self.get(value, perm) for value in op.xs)
                 return self.put(op, Concat(xs, perm.index(op.axis)), perm)
-            case Slice() | Pad() | Softmax() | Reduce():
+            case Slice() | Pad() | Softmax() | Reduce() | Resample():
+                return self.along_axes(op)
+            case Gather() if op.indices.tensor.rank == 1 and op.x in self.stored:
                 return self.along_axes(op)
             case Requantize() | Quantize() | Dequantize():
                 return self.scaled(op)
@@ -273,7 +277,7 @@ class _Conversion:
         r = None if op.r is None else self.plain(op.r)
         return self.put(op, rebuild(op, x=x, w=w, r=r), identity(2))
 
-    def along_axes(self, op: Slice | Pad | Softmax | Reduce) -> bool:
+    def along_axes(self, op: Slice | Pad | Softmax | Reduce | Gather | Resample) -> bool:
         now = self.where(op.x)
         if now.order is not None:
             return False
@@ -288,6 +292,12 @@ class _Conversion:
                 return self.put(op, rebuild(op, x=now.value, pads=pads), perm)
             case Softmax():
                 return self.put(op, Softmax(now.value, perm.index(op.axis)), perm)
+            case Gather() | Resample():
+                tables = {"indices": self.plain(op.indices)}
+                if isinstance(op, Resample):
+                    tables["weights"] = self.plain(op.weights)
+                fresh = rebuild(op, x=now.value, axis=perm.index(op.axis), **tables)
+                return self.put(op, fresh, perm)
             case Reduce():
                 axes = tuple(sorted(perm.index(axis) for axis in op.axes))
                 left = perm

@@ -7,6 +7,7 @@ import numpy as np
 from cpu_cases import Cases, Make, bind, floats, in_layout, integers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from mcc.ir import Op, Value
 from mcc.ops import (
@@ -21,6 +22,7 @@ from mcc.ops import (
     ReduceMax,
     ReduceMean,
     ReduceSum,
+    Resample,
     Reshape,
     Slice,
     Softmax,
@@ -68,6 +70,30 @@ def test_shape_ops() -> None:
     add("square", bind(Transpose, perm=(1, 0)), floats(rng, 32, 16))
     add("big_transpose", bind(Transpose, perm=(0, 2, 1)), floats(rng, 1, 300, 301))
     add("empty", bind(Transpose, perm=(1, 0)), floats(rng, 0, 4))
+    cases.check()
+
+
+def test_sampling_an_axis() -> None:
+    rng = np.random.default_rng(8)
+    x = floats(rng, 2, 5, 3, 19)
+    indices = rng.integers(-2, 7, (9, 3))
+    cases = Cases()
+    for axis in range(4):
+        for dtype in ("f4", "f8"):
+            weights = floats(rng, 9, 3, dtype=dtype)
+            tables: list[NDArray[Any]] = [indices, weights]
+            make = bind(Resample, axis=axis)
+            cases.add(f"axis{axis}", make, x.astype(dtype), constants=tables, tolerance=1e-5)
+            cases.add(f"fed{axis}", make, x.astype(dtype), *tables, tolerance=1e-5)
+        picks = [np.array([0, 4, -1, 2, 0]) % x.shape[axis]]
+        for dtype in ("f4", "i1", "i8"):
+            fixed = bind(Gather, axis=axis)
+            cases.add(f"pick{axis}", fixed, (x * 9).astype(dtype), constants=picks)
+    nothing: list[NDArray[Any]] = [np.zeros((4, 0), np.int64), np.zeros((4, 0), np.float32)]
+    cases.add("no_taps", bind(Resample, axis=1), x, constants=nothing)
+    large = floats(rng, 1, 40, 50, 64)
+    two: list[NDArray[Any]] = [rng.integers(0, 50, (100, 2)), floats(rng, 100, 2)]
+    cases.add("shared", bind(Resample, axis=2), large, constants=two, tolerance=1e-5)
     cases.check()
 
 

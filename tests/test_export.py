@@ -233,6 +233,24 @@ def test_normalizations_and_gather() -> None:
     round_trip(build, build.module(a=with_bias, b=without, rows=rows))
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_sampling_an_axis_is_a_product(axis: int) -> None:
+    build = Build(x=floats(2, 3, 4))
+    indices = build.weight(np.array([[0, 1], [1, 1], [-1, 5]]), "i")
+    y = build.op(ops.Resample(build.x, indices, build.weight(floats(3, 2), "w"), axis), "y")
+    module = build.module(y=y)
+    (judged,) = onnxruntime_outputs(export(module).SerializeToString(), build.feeds)
+    np.testing.assert_allclose(judged, evaluate(module, build.feeds)["y"], rtol=1e-5, atol=1e-6)
+
+
+def test_sampling_by_computed_tables_is_refused() -> None:
+    build = Build(x=floats(2, 3), i=np.array([[0, 1]]))
+    x, i = build.region.args
+    y = build.op(ops.Resample(x, i, build.weight(floats(1, 2), "w"), 1), "y")
+    with pytest.raises(UserError, match="resample with tables computed at run time"):
+        export(build.module(y=y))
+
+
 def quantized_conv(zero: int, lo: float) -> tuple[Build, Module]:
     """quantize -> conv of dequantized values, per-channel weights -> quantize -> dequantize."""
     build = Build(x=floats(1, 4, 8, 8))

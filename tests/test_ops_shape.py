@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.ir_judge import onnxruntime_op, run
 
 from mcc.ir import Array, Op, OpError, UserError
-from mcc.ops import Concat, Expand, Gather, Pad, Reshape, Slice, Transpose
+from mcc.ops import Concat, Expand, Gather, Pad, Resample, Reshape, Slice, Transpose
 
 
 def numbers(*shape: int) -> Array:
@@ -93,6 +93,23 @@ def test_pad_of_integers_and_scalars() -> None:
     assert run(Pad, np.array(3.0), pads=()).item() == 3.0
 
 
+PICKS = np.array([[0, 1], [-1, 7]])
+HALVES = np.full((2, 2), 0.5, np.float32)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_resample_is_a_product_with_a_matrix(axis: int, dtype: str) -> None:
+    x, weights = X.astype(dtype), np.array([[0.25, 0.5], [1.0, -2.0]], dtype)
+    matrix = np.zeros((2, X.shape[axis]))
+    for row, (picks, factors) in enumerate(zip(PICKS, weights, strict=True)):
+        for pick, factor in zip(picks, factors, strict=True):
+            matrix[row, min(max(pick, 0), X.shape[axis] - 1)] += factor
+    expected = np.moveaxis(np.tensordot(matrix, X, (1, axis)), 0, axis)
+    found = run(Resample, x, PICKS, weights, axis=axis)
+    np.testing.assert_array_equal(found, expected.astype(dtype))
+
+
 WRONG: list[tuple[type[Op], list[Array], dict[str, Any], str]] = [
     (Reshape, [X], {"shape": (5,)}, r"has 24 elements, shape \[5\] another number"),
     (Reshape, [X], {"shape": (-6, -4)}, "negative dimension"),
@@ -106,6 +123,11 @@ WRONG: list[tuple[type[Op], list[Array], dict[str, Any], str]] = [
     (Slice, [numbers(3)], {"starts": (0,), "stops": (1,), "steps": (0,)}, "must not be 0"),
     (Gather, [X, numbers(1)], {}, "indices must be i32 or i64"),
     (Gather, [X, np.array([0])], {"axis": 3}, "axis 3 is outside rank 3"),
+    (Resample, [X.astype("i4"), PICKS, HALVES], {"axis": 1}, "x must be a float tensor"),
+    (Resample, [X, PICKS, HALVES], {"axis": 3}, "axis 3 is outside rank 3"),
+    (Resample, [X[:0], PICKS, HALVES], {"axis": 0}, "nothing to sample along axis 0"),
+    (Resample, [X, HALVES, HALVES], {"axis": 1}, "indices must be an i32 or i64 matrix"),
+    (Resample, [X, PICKS, HALVES[:1]], {"axis": 1}, r"expected f32\[2,2\]"),
     (Expand, [X], {"shape": (5,)}, "shapes do not broadcast"),
     (Pad, [numbers(3)], {"pads": (0,)}, "pads has 1 numbers, 2 are needed"),
     (Pad, [numbers(3)], {"pads": (-5, 10)}, "pads crop more than the 3 elements"),

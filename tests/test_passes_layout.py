@@ -23,6 +23,8 @@ WEIGHTS: dict[str, Array] = {
     "v": RNG.standard_normal((3, 3, 1, 1)).astype(np.float32),
     "i": RNG.integers(-9, 9, (4, 2, 3, 3)).astype(np.int8),
     "f": RNG.integers(-9, 9, (64, 5)).astype(np.int8),
+    "j": np.array([[0, 1], [1, 3]]),
+    "g": np.array([[0.5, 0.5], [0.25, 0.75]], np.float32),
     "t": np.arange(-128, 128).astype(np.int8)[::-1],
 }
 NCHW = '(%x: f32[1,2,4,4]) -> ("y")'
@@ -249,6 +251,25 @@ def test_element_wise_operands_follow() -> None:
             "reduce_mean": 1,
             "reduce_max": 1,
         },
+        exact=False,
+    )
+
+
+def test_sampling_follows_its_axis() -> None:
+    converts(
+        """
+        %w = constant(@w) : f32[3,2,3,3]
+        %i = constant(i64 [0, 0, 1, 1]) : i64[4]
+        %j = constant(@j) : i64[2,2]
+        %f = constant(@g) : f32[2,2]
+        %a = conv(%x, %w) : f32[1,3,2,2]
+        %b = gather(%a, %i, axis=3) : f32[1,3,2,4]
+        %c = resample(%b, %j, %f, axis=2) : f32[1,3,2,4]
+        %y = reduce_max(%c, axes=[0,1,2,3]) : f32[]
+        yield(%y)
+        """,
+        NCHW,
+        {"transpose": 1, "conv": 1, "gather": 1, "resample": 1, "reduce_max": 1},
         exact=False,
     )
 

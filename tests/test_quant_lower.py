@@ -17,11 +17,12 @@ from quant_cases import (
     samples_of,
 )
 
-from mcc.ir import Array, Module, RewriteReport, constant_of, evaluate, parse
+from mcc.ir import Array, DType, Module, RewriteReport, constant, constant_of, evaluate, parse
 from mcc.ops import (
     AvgPool,
     Conv,
     Dequantize,
+    Gather,
     LeakyRelu,
     Matmul,
     MaxPool,
@@ -273,6 +274,17 @@ def test_moves_keep_their_scale() -> None:
     }
     assert len(quants) == 1
     assert len(ops_named(integers, "quantize")) == len(ops_named(integers, "dequantize")) == 1
+
+
+def test_nearest_neighbours_are_picked_among_integers() -> None:
+    net = Network((1, 2, 4, 4))
+    twice = net.add(constant(np.repeat(np.arange(4), 2)))
+    value = net.add(Gather(net.conv(net.x, 4), twice, axis=2))
+    module = quantized(net.module(net.conv(net.add(Gather(value, twice, axis=3)), 3)), CPU)
+    integers = lowered(module)
+    picked = ops_named(integers, "gather")
+    assert [op.result.tensor.dtype for op in picked] == [DType.I8] * 2
+    assert len({op.result.quant for op in picked} | {picked[0].operands[0].quant}) == 1
 
 
 def test_a_transpose_of_the_input_moves_integers() -> None:

@@ -80,6 +80,14 @@ def conv(w: Array, **fields: Any) -> Build:
     return build
 
 
+def resample(indices: Array) -> Build:
+    def build(b: Region, x: Value) -> Op:
+        weights = floats(*indices.shape)
+        return ops.Resample(x, const(b, indices), const(b, weights), 1)
+
+    return build
+
+
 def alone(build: Callable[[Value], Op]) -> Callable[[Region, Value], Op]:
     """An op of one operand."""
     return lambda b, x: build(x)
@@ -199,6 +207,8 @@ MODULES: dict[str, Module] = {
     "gather": module(
         (F32, (2, 5, 3)), op=lambda b, x: ops.Gather(x, const(b, np.array([[0, -1], [3, 2]])), 1)
     ),
+    "resample": module((F32, (2, 5, 3)), op=resample(np.array([[0, 9], [-1, 3]]))),
+    "resample i32": module((F32, (2, 5, 3)), op=resample(np.array([[4, 2]], np.int32))),
     **{
         name: module((F32, (3, 7)), op=alone(build))
         for name, build in {

@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from mcc.ops import Concat, Expand, Gather, Pad, Reshape, Slice, Transpose
+from mcc.ir import Array, constant_of
+from mcc.ops import Concat, Expand, Gather, Pad, Resample, Reshape, Slice, Transpose
 
 from .registry import emits
-from .writer import Writer
+from .writer import UnexportableError, Writer
 
 
 @emits(Reshape)
@@ -72,3 +73,32 @@ def write_pad(writer: Writer, op: Pad) -> None:
         fill = np.asarray(op.value, op.x.tensor.dtype.numpy)
         inputs.append(writer.literal(fill, "value"))
     writer.node(op, "Pad", inputs, writer.name(op.result), mode=op.mode)
+
+
+@emits(Resample)
+def write_resample(writer: Writer, op: Resample) -> None:
+    """ONNX has no sums of picked elements: a product with the whole matrix of the weights."""
+    indices, weights = constant_of(op.indices), constant_of(op.weights)
+    if indices is None or weights is None:
+        raise UnexportableError(
+            "resample with tables computed at run time has no counterpart in ONNX"
+        )
+    matrix = _dense(indices, weights, op.x.tensor.dims[op.axis])
+    rank, last = op.x.tensor.rank, op.x.tensor.rank - 1
+    swap = [last if axis == op.axis else op.axis if axis == last else axis for axis in range(rank)]
+    x, y = writer.name(op.x), writer.name(op.result)
+    factors = writer.literal(matrix, "weights")
+    if op.axis == last:
+        writer.node(op, "MatMul", [x, factors], y)
+        return
+    turned = writer.node(op, "Transpose", [x], perm=swap)
+    product = writer.node(op, "MatMul", [turned, factors])
+    writer.node(op, "Transpose", [product], y, perm=swap)
+
+
+def _dense(indices: Array, weights: Array, size: int) -> Array:
+    """The matrix [size, J] whose column j holds the weights of result j."""
+    matrix = np.zeros((size, len(indices)), weights.dtype)
+    places = np.clip(indices, 0, size - 1)
+    np.add.at(matrix, (places, np.arange(len(indices))[:, None]), weights)
+    return matrix

@@ -10,6 +10,8 @@ OLDEST = 13
 """The first opset that is imported as it is."""
 TARGET = 18
 """Most function bodies that ONNX ships are written for this opset."""
+_RESIZE_WITH_COORDINATES = 11
+"""Since then Resize has attributes for what was fixed before, with other defaults."""
 
 
 def convert(model: onnx.ModelProto, notes: list[str]) -> onnx.ModelProto:
@@ -22,6 +24,8 @@ def convert(model: onnx.ModelProto, notes: list[str]) -> onnx.ModelProto:
         return model
     try:
         converted = onnx.version_converter.convert_version(model, TARGET)
+        if opset < _RESIZE_WITH_COORDINATES:
+            _state_coordinates(converted)
         onnx.checker.check_model(converted)
     except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
         reason = (str(error).strip() or type(error).__name__).split("\n", 1)[0]
@@ -37,3 +41,14 @@ def _needs_bodies(model: onnx.ModelProto, opset: int) -> bool:
         and has_body(node.op_type, node.domain, TARGET)
         for node in model.graph.node
     )
+
+
+def _state_coordinates(model: onnx.ModelProto) -> None:
+    """Write out what Resize and Upsample did before they could be told: the converter forgets."""
+    for node in model.graph.node:
+        if node.op_type == "Resize":
+            stated = [*node.attribute]
+            del node.attribute[:]
+            before = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+            node.attribute.extend(item for item in stated if item.name not in before)
+            node.attribute.extend(onnx.helper.make_attribute(*item) for item in before.items())

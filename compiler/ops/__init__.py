@@ -33,6 +33,7 @@ from .quantized import (
     table_of,
 )
 from .reduce import BatchNorm, LayerNorm, Reduce, ReduceMax, ReduceMean, ReduceSum, Softmax
+from .resample import Resample
 from .shape import Concat, Expand, Gather, Pad, Reshape, Slice, Transpose
 from .unary import (
     Abs,
@@ -104,6 +105,7 @@ __all__ = [
     "ReduceSum",
     "Relu",
     "Requantize",
+    "Resample",
     "Reshape",
     "Sigmoid",
     "Slice",

@@ -16,6 +16,7 @@ _SECTIONS = {
     "mcc.ops.reduce": "Reductions and normalizations",
     "mcc.ops.attention": "Attention",
     "mcc.ops.shape": "Moving elements",
+    "mcc.ops.resample": "Sampling",
     "mcc.ops.quantized": "Quantized",
 }
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 
 from mcc.ir import Op, Value, constant_of
-from mcc.ops import Add, Conv, Matmul
+from mcc.ops import Add, Conv, Gather, Matmul
 
 from .encoding import Encoding, encode_range
 from .ranges import Range, Ranges
@@ -52,6 +52,8 @@ class Encodings:
             yield op.x
             if constant_of(op.w) is None:
                 yield op.w
+        elif isinstance(op, Gather):
+            yield op.x
         elif role is not Role.INSIDE:
             yield from op.operands
 

@@ -11,6 +11,7 @@ from mcc.ops import (
     AvgPool,
     Concat,
     Conv,
+    Gather,
     Matmul,
     MaxPool,
     Pad,
@@ -35,7 +36,7 @@ class Role(enum.Enum):
     INSIDE = "a step inside a table's function"
 
 
-MOVES = (Concat, MaxPool, Pad, Reshape, Slice, Transpose)
+MOVES = (Concat, Gather, MaxPool, Pad, Reshape, Slice, Transpose)
 
 
 class Roles:
@@ -168,6 +169,8 @@ def _uniform_mean(op: AvgPool | ReduceMean) -> bool:
 def _is_move(op: Op) -> bool:
     if isinstance(op, Pad):
         return op.mode != "constant" or op.value == 0
+    if isinstance(op, Gather):  # one whose indices only are known moves nothing of ours
+        return constant_of(op.indices) is not None and constant_of(op.x) is None
     return isinstance(op, MOVES)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mcc.ir import Array
+from mcc.ir import constant_of
 from mcc.ops import Concat, Expand, Gather, Pad, Reshape, Slice, Transpose
 
 from ..machine import Machine
@@ -19,6 +19,7 @@ from ..tir import Buffer, Index, Writer, constant, index_sum, select
 from .elementwise import strided_copy, transposed
 from .loops import PARALLEL_WORK, Loop
 from .map import Map
+from .resample import picked
 
 
 @lower(Reshape)
@@ -85,6 +86,11 @@ def gather(op: Gather, planner: Planner, tail: Tail) -> None:
     x, axis = op.x.tensor.dims, op.axis
     outer, extent, inner = math.prod(x[:axis]), x[axis], math.prod(x[axis + 1 :])
     count = op.indices.tensor.size
+    known = constant_of(op.indices)
+    if known is not None and ((known >= -extent) & (known < extent)).all():
+        table = np.where(known < 0, known + extent, known).ravel()
+        planner.define(op.result, picked(planner, planner.slot(op.x), x, axis, table))
+        return
     node = f" (ONNX node {', '.join(op.nodes)})" if op.nodes else ""
     message = f"gather{node}: an index is outside axis {axis} of extent {extent}"
     source, indices = planner.slot(op.x), planner.slot(op.indices)
@@ -134,30 +140,9 @@ def pad(op: Pad, planner: Planner, tail: Tail) -> None:
             continue
         numbers = np.arange(dims[axis])[max(0, -before) : dims[axis] - max(0, -after)]
         table = np.pad(numbers, (max(0, before), max(0, after)), mode=op.mode)
-        slot = _picked(planner, slot, dims, axis, table)
+        slot = picked(planner, slot, dims, axis, table)
         dims[axis] = len(table)
     planner.define(op.result, slot)
-
-
-def _picked(planner: Planner, source: Slot, dims: Sequence[int], axis: int, table: Array) -> Slot:
-    """The slices of `source` along `axis` that a table of valid numbers names."""
-    outer, extent, inner = math.prod(dims[:axis]), dims[axis], math.prod(dims[axis + 1 :])
-    lanes, count = planner.machine.lanes(source.dtype), len(table)
-
-    def write(writer: Writer, inputs: tuple[Buffer, ...], out: Buffer) -> None:
-        if not outer * count * inner:
-            return
-        data, places = inputs
-        row = Map((Loop(inner, (1, 1)),), (0, 0), Leaf(0), lanes)
-        with writer.loop(outer) as o, writer.loop(count) as i:
-            number = writer.bind(places.load(i))
-            to = index_sum((o, count * inner), (i, inner))
-            row.write_at(
-                writer, (data,), out, (to, index_sum((o, extent * inner), (number, inner)))
-            )
-
-    inputs = (source, planner.constant(table.astype(np.int32)))
-    return planner.call("pick", write, inputs, source.dtype, outer * count * inner)
 
 
 @dataclass(frozen=True)

@@ -199,3 +199,15 @@ def _(op: ops.LayerNorm, code: HostCode) -> list[str]:
     epsilon = float_literal(op.epsilon)
     x, y = code.typed(op.x), code.typed(op.result)
     return code.kernel("reduce", "mcc_layer_norm", outer, count, epsilon, x, *sides, y)
+
+
+@lower.register
+def _(op: ops.Resample, code: HostCode) -> list[str]:
+    dtype = op.x.tensor.dtype
+    if dtype is not DType.F32:
+        raise code.refused(op, f"its kernel has no version for {dtype}")
+    spans = spans_of(op.x, op.axis)
+    wide = int(op.indices.tensor.dtype is DType.I64)
+    tables = (code.place(op.indices), wide, code.typed(op.weights))
+    x, y = code.typed(op.x), code.typed(op.result)
+    return code.kernel("resample", "mcc_resample", *spans, *op.indices.tensor.dims, x, *tables, y)

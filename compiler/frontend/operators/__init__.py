@@ -15,6 +15,7 @@ from . import (
     pooling,
     quantization,
     reduction,
+    resize,
     unary,
 )
 
@@ -28,5 +29,6 @@ __all__ = [
     "pooling",
     "quantization",
     "reduction",
+    "resize",
     "unary",
 ]
