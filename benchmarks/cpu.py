@@ -36,6 +36,7 @@ CNN, DEPTHWISE, TRANSFORMER, SMALL, SPARSE = (
     "under 1 ms",
     "block-sparse FFN",
 )
+RECURRENT = "recurrent"
 
 _WITHOUT_AMX = """name = "cpu-without-amx"
 backend = "cpu"
@@ -78,6 +79,9 @@ WORKLOADS = (
     Workload("resnet20_cifar10", SMALL),
     Workload("mnist_cnn", SMALL),
     Workload("wide_deep_adult", SMALL),
+    Workload("dtln_1", RECURRENT),
+    Workload("lstm_2_layers", RECURRENT, lambda: built.recurrent("LSTM")),
+    Workload("gru_2_layers", RECURRENT, lambda: built.recurrent("GRU")),
     Workload("sparse_ffn_80", SPARSE, lambda: built.sparse_ffn(0.8)),
 )
 
@@ -100,6 +104,7 @@ GOALS = (
     Goal("float depthwise CNNs", (DEPTHWISE,), FLOAT, BEST, 1.6),
     Goal("float transformers", (TRANSFORMER,), FLOAT, BEST, 1.05),
     Goal("models under 1 ms", (SMALL,), FLOAT, BEST, 1.6),
+    Goal("recurrent layers", (RECURRENT,), FLOAT, ORT, 1.0),
     Goal("int8 CNNs and transformers", _LARGE, INT8, OPENVINO, 1.0),
     Goal("int8 CNNs and transformers", _LARGE, INT8, ORT, 2.0),
     Goal("int8 CNNs and transformers, AMX off", _LARGE, VNNI, ORT, 1.3),

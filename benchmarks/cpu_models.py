@@ -182,6 +182,21 @@ def vit(layers: int = 4, size: int = 192, heads: int = 3) -> onnx.ModelProto:
     return b.model((1, 3, 224, 224), y, (1, 1000))
 
 
+def recurrent(kind: str, layers: int = 2, steps: int = 64, size: int = 256) -> onnx.ModelProto:
+    """Layers of LSTM or GRU on one sequence, with a linear layer at each step."""
+    b = Builder()
+    gates = {"LSTM": 4, "GRU": 3}[kind]
+    x = "x"
+    for _ in range(layers):
+        w, r = (b.weights(1, gates * size, size, gain=1.0, fan=size) for _ in range(2))
+        bias = b.constant((b.rng.standard_normal((1, 2 * gates * size)) * 0.05).astype(np.float32))
+        # As torch exports a GRU.
+        late = {"linear_before_reset": 1} if kind == "GRU" else {}
+        y = b.op(kind, x, w, r, bias, hidden_size=size, **late)
+        x = b.op("Squeeze", y, b.constant(np.array([1], np.int64)))
+    return b.model((steps, 1, size), b.linear(x, size, 64), (steps, 1, 64))
+
+
 def sparse_ffn(zeros: float, tokens: int = 128, size: int = 768) -> onnx.ModelProto:
     """BERT-base's feed-forward layer; this share of the weights' blocks of 1 x 16 is zero."""
     b = Builder()

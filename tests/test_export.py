@@ -251,6 +251,37 @@ def test_sampling_by_computed_tables_is_refused() -> None:
         export(build.module(y=y))
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("name", ["lstm", "peepholes", "gru", "late gru", "rnn"])
+def test_recurrent_layers(name: str, reverse: bool) -> None:
+    gates = {"lstm": 4, "peepholes": 4, "gru": 3, "late gru": 3, "rnn": 1}[name]
+    build = Build(x=floats(3, 2, gates * 5), h=floats(2, 5, seed=1), c=floats(2, 5, seed=2))
+    x, h, c = build.region.args
+    r, p, b = (build.weight(floats(*s, seed=3), n) for n, s in _recurrent_weights(gates).items())
+    layers: dict[str, Callable[[], Op]] = {
+        "lstm": lambda: ops.Lstm(x, r, h, c, reverse=reverse, clip=0.9),
+        "peepholes": lambda: ops.Lstm(x, r, h, c, p, reverse=reverse, gate="hard_sigmoid"),
+        "gru": lambda: ops.Gru(x, r, h, reverse=reverse),
+        "late gru": lambda: ops.Gru(x, r, h, b, reverse=reverse),
+        "rnn": lambda: ops.Rnn(x, r, h, reverse=reverse, cell="relu"),
+    }
+    module = build.module(y=build.op(layers[name](), "y"))
+    (judged,) = onnxruntime_outputs(export(module).SerializeToString(), build.feeds)
+    np.testing.assert_allclose(judged, evaluate(module, build.feeds)["y"], rtol=1e-4, atol=1e-5)
+
+
+def _recurrent_weights(gates: int) -> dict[str, tuple[int, ...]]:
+    return {"r": (5, gates * 5), "p": (15,), "b": (5,)}
+
+
+def test_sequences_of_different_lengths_are_refused() -> None:
+    build = Build(x=floats(3, 2, 5), h=floats(2, 5), n=np.array([1, 3], np.int32))
+    x, h, n = build.region.args
+    y = build.op(ops.Rnn(x, build.weight(floats(5, 5), "r"), h, n), "y")
+    with pytest.raises(UserError, match="forgets the states of sequences that have ended"):
+        export(build.module(y=y))
+
+
 def quantized_conv(zero: int, lo: float) -> tuple[Build, Module]:
     """quantize -> conv of dequantized values, per-channel weights -> quantize -> dequantize."""
     build = Build(x=floats(1, 4, 8, 8))

@@ -88,6 +88,41 @@ def resample(indices: Array) -> Build:
     return build
 
 
+def _state(b: Region, hidden: int, batch: int, gates: int) -> tuple[Value, Value, Value]:
+    """Recurrent weights, which are small, a state, and lengths."""
+    weights = floats(hidden, gates * hidden) * np.float32(0.3)
+    lengths = np.arange(batch, dtype=np.int32) + 1
+    return const(b, weights), const(b, floats(batch, hidden)), const(b, lengths)
+
+
+def lstm(hidden: int, batch: int = 2, *, full: bool = False, **fields: Any) -> Build:
+    def build(b: Region, x: Value) -> Op:
+        r, h, lengths = _state(b, hidden, batch, 4)
+        if not full:
+            return ops.Lstm(x, r, h, h, **fields)
+        return ops.Lstm(x, r, h, h, const(b, floats(3 * hidden)), lengths, **fields)
+
+    return build
+
+
+def gru(hidden: int, batch: int = 2, *, full: bool = False, **fields: Any) -> Build:
+    def build(b: Region, x: Value) -> Op:
+        r, h, lengths = _state(b, hidden, batch, 3)
+        if not full:
+            return ops.Gru(x, r, h, **fields)
+        return ops.Gru(x, r, h, const(b, floats(hidden)), lengths, **fields)
+
+    return build
+
+
+def rnn(hidden: int, batch: int = 2, *, full: bool = False, **fields: Any) -> Build:
+    def build(b: Region, x: Value) -> Op:
+        r, h, lengths = _state(b, hidden, batch, 1)
+        return ops.Rnn(x, r, h, lengths if full else None, **fields)
+
+    return build
+
+
 def alone(build: Callable[[Value], Op]) -> Callable[[Region, Value], Op]:
     """An op of one operand."""
     return lambda b, x: build(x)
@@ -209,6 +244,12 @@ MODULES: dict[str, Module] = {
     ),
     "resample": module((F32, (2, 5, 3)), op=resample(np.array([[0, 9], [-1, 3]]))),
     "resample i32": module((F32, (2, 5, 3)), op=resample(np.array([[4, 2]], np.int32))),
+    "lstm": module((F32, (3, 2, 20)), op=lstm(5)),
+    "lstm full": module((F32, (4, 3, 12)), op=lstm(3, 3, full=True, clip=0.5, gate="hard_sigmoid")),
+    "gru": module((F32, (3, 2, 15)), op=gru(5, reverse=True)),
+    "gru bias": module((F32, (3, 2, 12)), op=gru(4, 2, full=True, cell="relu")),
+    "rnn": module((F32, (3, 2, 6)), op=rnn(6)),
+    "rnn lengths": module((F32, (3, 2, 6)), op=rnn(6, full=True, reverse=True, clip=0.5)),
     **{
         name: module((F32, (3, 7)), op=alone(build))
         for name, build in {

@@ -6,11 +6,11 @@ from onnx import helper
 from mcc.ir import Constant, DType, Module, Op, OpError, UserError, Value, Yield
 from mcc.ops import AvgPool, Dequantize, MaxPool, Quantize
 
-from . import elementwise, linear, movement, normalization, pooling, quantization
+from . import elementwise, linear, movement, normalization, pooling, quantization, recurrent
 from .registry import emitter
 from .writer import Writer, value_info
 
-FAMILIES = (elementwise, linear, movement, normalization, pooling, quantization)
+FAMILIES = (elementwise, linear, movement, normalization, pooling, quantization, recurrent)
 """Importing them has registered what writes which op."""
 
 OPSET, IR_VERSION = 18, 8

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mcc.ir import Array, Constant, Dim, DType, Op, OpError, Tensor, Value
 
-AttributeValue = int | float | str | Sequence[int]
+AttributeValue = int | float | str | Sequence[int] | Sequence[float] | Sequence[str]
 
 
 class UnexportableError(OpError):
@@ -79,19 +79,33 @@ class Writer:
         Trailing absent inputs are dropped. The node is named after the ONNX node that the op comes
         from.
         """
+        return self.node_with(op, type, inputs, 1, output, **attributes)[0]
+
+    def node_with(
+        self,
+        op: Op,
+        type: str,
+        inputs: Sequence[str],
+        count: int,
+        output: str = "",
+        **attributes: AttributeValue,
+    ) -> list[str]:
+        """The same for a node with `count` outputs, of which the first may have a name."""
         result = self.name(op.results[0])
-        output = output or self._fresh(f"{result}/{type}", self._tensor_names)
+        outputs = [output] if output else []
+        while len(outputs) < count:
+            outputs.append(self._fresh(f"{result}/{type}", self._tensor_names))
         given = list(inputs)
         while given and not given[-1]:
             given.pop()
         base = op.nodes[0] if op.nodes else result
         name = base if output == result else f"{base}/{type}"
-        node = helper.make_node(type, given, [output], self._fresh(name, self._node_names))
+        node = helper.make_node(type, given, outputs, self._fresh(name, self._node_names))
         node.attribute.extend(helper.make_attribute(key, attributes[key]) for key in attributes)
         if len(op.nodes) > 1:
             node.doc_string = "from " + ", ".join(op.nodes)
         self.nodes.append(node)
-        return output
+        return outputs
 
     def identity(self, source: str, output: str) -> None:
         """Hand a tensor out under a second name."""

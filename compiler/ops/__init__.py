@@ -32,6 +32,7 @@ from .quantized import (
     saturate,
     table_of,
 )
+from .recurrent import Gru, Lstm, Recurrent, Rnn, Squash
 from .reduce import BatchNorm, LayerNorm, Reduce, ReduceMax, ReduceMean, ReduceSum, Softmax
 from .resample import Resample
 from .shape import Concat, Expand, Gather, Pad, Reshape, Slice, Transpose
@@ -79,12 +80,14 @@ __all__ = [
     "FloatUnary",
     "Gather",
     "Greater",
+    "Gru",
     "LayerNorm",
     "Layout",
     "LeakyRelu",
     "Less",
     "Log",
     "Lookup",
+    "Lstm",
     "Matmul",
     "MaxPool",
     "Maximum",
@@ -99,6 +102,7 @@ __all__ = [
     "QAdd",
     "Quantize",
     "Reciprocal",
+    "Recurrent",
     "Reduce",
     "ReduceMax",
     "ReduceMean",
@@ -107,10 +111,12 @@ __all__ = [
     "Requantize",
     "Resample",
     "Reshape",
+    "Rnn",
     "Sigmoid",
     "Slice",
     "Softmax",
     "Sqrt",
+    "Squash",
     "Sub",
     "SumPool",
     "Tanh",

@@ -17,6 +17,7 @@ _SECTIONS = {
     "mcc.ops.attention": "Attention",
     "mcc.ops.shape": "Moving elements",
     "mcc.ops.resample": "Sampling",
+    "mcc.ops.recurrent": "Recurrent layers",
     "mcc.ops.quantized": "Quantized",
 }
 

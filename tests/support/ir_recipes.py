@@ -125,7 +125,32 @@ def _draw(op_class: type[Op], rng: random.Random) -> Recipe:
     common = _dtype(rng)
     for field in op_class.spec_fields:
         recipe.fields[field.name] = _field(field, recipe, common, rng)
+    if op_class.op_name in _GATES:
+        recipe.fields.update(_recurrent_types(_GATES[op_class.op_name], common, rng))
     return recipe
+
+
+_GATES = {"lstm": 4, "gru": 3, "rnn": 1}
+"""Ops whose operands agree in so many ways that chance does not find them."""
+
+
+def _recurrent_types(gates: int, common: DType, rng: random.Random) -> dict[str, object]:
+    dtype = common if common.is_float else DType.F32
+    steps, batch, hidden = (rng.randrange(4) for _ in range(3))
+    state = Tensor(dtype, (batch, hidden))
+    found: dict[str, object] = {
+        "x": Tensor(dtype, (steps, batch, gates * hidden)),
+        "r": Tensor(dtype, (hidden, gates * hidden)),
+        "h": state,
+        "lengths": rng.choice([None, Tensor(DType.I32, (batch,))]),
+        "clip": rng.choice([0.5, math.inf]),
+    }
+    if gates == 4:
+        peepholes = rng.choice([None, Tensor(dtype, (3 * hidden,))])
+        found |= {"c": state, "p": peepholes}
+    if gates == 3:
+        found["b"] = rng.choice([None, Tensor(dtype, (hidden,))])
+    return found
 
 
 def _redrawn(recipe: Recipe, name: str, rng: random.Random) -> Recipe:

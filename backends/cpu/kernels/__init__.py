@@ -1,7 +1,7 @@
 """Kernels, one file a family. Importing this package registers every rule."""
 
 from ..tir import Expr, Writer, constant, intrinsic, select
-from . import attention, linear, lookup, pool, quantized, resample, rows, scalar, shape
+from . import attention, linear, lookup, pool, quantized, recurrent, resample, rows, scalar, shape
 from .elementwise import write_elementwise
 from .windows import halos_of
 
@@ -16,6 +16,7 @@ __all__ = [
     "lookup",
     "pool",
     "quantized",
+    "recurrent",
     "resample",
     "rows",
     "scalar",

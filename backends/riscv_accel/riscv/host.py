@@ -84,6 +84,12 @@ class HostCode:
         self.data.append(array_literal(f"static const {type} {name}", array))
         return name
 
+    def room(self, type: str, count: int) -> str:
+        """The name of memory for a kernel's own use."""
+        name = f"m{len(self.data)}"
+        self.data.append(f"static {type} {name}[{max(1, count)}];")
+        return name
+
     def typed(self, value: Value) -> str:
         """A pointer to a value's elements."""
         return f"({C_TYPES[value.tensor.dtype]} *){self.place(value)}"

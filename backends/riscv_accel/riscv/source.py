@@ -19,7 +19,17 @@ from .on_chip import MACRO, preamble, shown
 from .rolled import Roller, flat_lines
 from .values import Places, place_values
 
-KERNELS = ("edges", "linear", "pool", "movement", "math", "elementwise", "reduce", "resample")
+KERNELS = (
+    "edges",
+    "linear",
+    "pool",
+    "movement",
+    "math",
+    "elementwise",
+    "reduce",
+    "resample",
+    "recurrent",
+)
 """The files of the C library, in an order in which each finds what it needs."""
 
 _RESOURCES = files("mcc.backends.riscv_accel.riscv")

@@ -254,7 +254,7 @@ def _weights(ratio: Array, axis: _Axis, kind: _Filter) -> tuple[Array, Array]:
 
 
 def _linear(distance: Array, a: float) -> Array:
-    return np.clip(1 - distance, 0, 1)
+    return np.asarray(np.clip(1 - distance, 0, 1))
 
 
 def _cubic(distance: Array, a: float) -> Array:
