@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,7 @@ def check(model: Path, name: str) -> None:
         if not isinstance(product, Product) or product.w is not None:
             continue
         cuts = [Cut(one, cut(one, 16), target) for one in mappings(product, target)]
+        cuts += [replace(one, added=True) for one in cuts if one.addable]
         if cuts[0].key in checked:
             continue
         checked.add(cuts[0].key)

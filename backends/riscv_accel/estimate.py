@@ -94,6 +94,8 @@ def estimated(cut: Cut, tiling: Tiling) -> float:
     sums = cut.accumulator_rows(geometry, geometry.rows, geometry.cols) * tiling.group
     first = int(units[0, 0]) * cut.tile_rows
     alone = sums / dim * 2 + first
+    if cut.added:
+        alone += sums * machine.timing.load_accumulate_row
     if cut.frame is None:
         alone += geometry.block_rows * chunk
     if tiling.input_slots == 1 and tiles * len(chunks(cut.in_blocks, chunk)) > 1:

@@ -42,9 +42,12 @@ class Search:
                 misfits.append(error)
         if not fitting:
             raise misfits[0]
-        shortest = nsmallest(SHORT_LIST, fitting, key=lambda pair: pair[1].cost)
-        if products_of(*shortest[0]) >= LONG:
-            del shortest[1:]
+        shortest: list[tuple[Cut, Tiling]] = []
+        # The estimate tells tilings apart, and the two ways of a residual less well.
+        for added in sorted({cut.added for cut, _ in fitting}):
+            alike = (pair for pair in fitting if pair[0].added == added)
+            some = nsmallest(SHORT_LIST, alike, key=lambda pair: pair[1].cost)
+            shortest += some[:1] if products_of(*some[0]) >= LONG else some
         tried = [
             (cut, replace(tiling, cost=self._tried(cut, tiling, trial, context)))
             for cut, tiling in shortest
