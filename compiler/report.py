@@ -105,6 +105,7 @@ LAYER_COLUMNS = {
 LABELS = {
     "macs": "MACs",
     "weight_bytes": "weights",
+    "queue_bytes": "command queue",
     "cycles": "estimated cycles",
     "utilisation": "array utilisation",
     "scratchpad_peak": "scratchpad peak",
@@ -118,6 +119,7 @@ BYTES = {
     "bytes_in",
     "bytes_out",
     "weight_bytes",
+    "queue_bytes",
     "scratchpad_peak",
     "accumulator_peak",
     "dram_peak",

@@ -17,6 +17,7 @@ from mcc.driver import Compilation
 from mcc.ir import evaluate, parse, print_module
 from mcc.options import Options
 from mcc.runtime import Artifact, isa
+from mcc.runtime import target as target_module
 from mcc.runtime.program import Program
 from mcc.verify import verify
 
@@ -205,3 +206,28 @@ def test_the_same_model_gives_the_same_bytes(examples: Path, compiled: Make) -> 
     )
     first = compiled(("gemmini", "int8", "strict"))
     assert dict(again.members) == dict(first.members)
+
+
+def test_a_queue_of_any_size_gives_the_same_bits(
+    compiled: Make, images: Array, examples: Path, tmp_path: Path
+) -> None:
+    shipped = Path(target_module.__file__).parent / "targets" / "riscv-accel.toml"
+    text = shipped.read_text(encoding="utf-8")
+    small = text.replace("records = 128", "records = 3").replace("loops = 8", "loops = 1")
+    assert small != text
+    target = tmp_path / "small.toml"
+    target.write_text(small, encoding="utf-8")
+    calibration = examples / "digits_calibration.npz"
+    artifact = mcc.compile(
+        examples / "digits.onnx", target=str(target), calibrate=calibration, samples=16
+    )
+    nested = Program.from_artifact(compiled(("riscv-accel", "int8", "strict")))
+    flat = Program.from_artifact(artifact)
+    assert _records(flat) > _records(nested)
+    feeds = {"image": images[:1]}
+    [wanted] = evaluate(artifact.module("lowered"), feeds).values()
+    np.testing.assert_array_equal(mcc.Session(artifact).run(None, feeds)[0], wanted)
+
+
+def _records(program: Program) -> int:
+    return sum(layer.records[1] for layer in program.layers)

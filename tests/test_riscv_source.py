@@ -115,6 +115,24 @@ def test_a_strict_compiler_has_nothing_to_say(
     assert done.returncode == 0, done.stderr
 
 
+def test_a_queue_is_started_by_one_command(examples: Path, tmp_path: Path) -> None:
+    path = tmp_path / "digits.c"
+    model = [str(examples / "digits.onnx"), "--target", "riscv-accel", "--io", "int8"]
+    assert run_command([*model, "--emit", "c", "-o", str(path)]) == 0
+    text = path.read_text()
+    (launch,) = re.findall(r"static void launch\d+\(STEP_PARAMETERS\) \{\n(.*?)\n\}", text, re.S)
+    (records,) = re.findall(r"model_queue\[(\d+)\]\[3\]", text)
+    commands = [line.strip() for line in launch.splitlines() if "ACCEL" in line]
+    assert commands == ["ACCEL_FENCE();", f"ACCEL(43, QUEUE(0), {records}u);", "ACCEL_FENCE();"]
+    # Where somebody observes, the layers' parts make up the whole.
+    parts = re.findall(r"ACCEL\(43, QUEUE\((\d+)\), (\d+)u\);", text.replace(launch, ""))
+    places = [int(place) for place, _ in parts]
+    counts = [int(count) for _, count in parts]
+    assert len(parts) > 5
+    assert places == [24 * before for before in np.cumsum([0, *counts[:-1]])]
+    assert sum(counts) <= int(records)
+
+
 def test_a_statement_is_affine_in_the_loops() -> None:
     rows = np.arange(3)[:, None] * 16 + np.arange(2) * 64
     moves = MoveIn.pack(dram=4096 + rows * 16, local=scratchpad(rows), cols=16, rows=16)

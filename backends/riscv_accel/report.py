@@ -37,6 +37,7 @@ def report(linked: Linked, target: Target) -> bytes:
     totals = {
         "macs": profile.macs,
         "weight_bytes": linked.constant_bytes,
+        "queue_bytes": linked.queue.nbytes,
         "commands": len(program.commands),
         "cycles": profile.cycles,
         "utilisation": profile.utilisation,

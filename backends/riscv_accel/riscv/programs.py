@@ -69,8 +69,9 @@ def _refuse_too_large(source: Source, content: bytes) -> None:
         raise UserError(
             f"the program needs {needed} bytes of memory, the board of {source.target.name} has "
             f"{board.ram_bytes}: {len(source.weights)} for the accelerator's weights, "
-            f"{source.arena_bytes} for its activations, {source.host_constant_bytes} and "
-            f"{source.places.host_bytes} for the host's, the rest for code and test vectors",
+            f"{source.linked.queue.nbytes} for its queue, {source.arena_bytes} for its "
+            f"activations, {source.host_constant_bytes} and {source.places.host_bytes} for the "
+            "host's, the rest for code and test vectors",
             where=source.name,
             remedy="raise ram_bytes under [board] in the target file, or use a smaller input shape",
         )
