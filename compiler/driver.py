@@ -229,10 +229,11 @@ class Compilation:
     def quantize(self, module: Module) -> Module:
         """To the QDQ form, unless the model came in it or floats are wanted."""
         if not self.quantizes:
-            if self.options.calibrate is not None or self.options.io == "int8":
+            asked = self.options.calibrate is not None or self.options.io == "int8"
+            if asked or self.options.weight_bits != 8:
                 self.notes.append(
-                    f"the model stays float on {self.target.name}: --calibrate and --io change "
-                    "nothing without --quantize int8"
+                    f"the model stays float on {self.target.name}: --calibrate, --io and "
+                    "--weight-bits change nothing without --quantize int8"
                 )
             return module
         if any(isinstance(op, Quantize | Dequantize) for op in module.ops()):

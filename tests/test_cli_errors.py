@@ -322,6 +322,8 @@ def test_a_word_for_nothing_to_quantize(
     assert run([model, "--emit", "optimized", "-o", output, "--calibrate", "any.npz"]) == 0
     assert run([model, "--emit", "quantized", "-o", output, "--calibrate", "any.npz"]) == 0
     assert "stays float on cpu" in capsys.readouterr().err
+    assert run([model, "--emit", "quantized", "-o", output, "--weight-bits", "4"]) == 0
+    assert "--weight-bits change nothing" in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_labels_that_are_none(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from mcc.backends.riscv_accel.riscv.toolchain import build_elf
 from mcc.cli import run as run_command
 from mcc.ir import UserError
 from mcc.runtime import Program, Session, Target, load, load_target
-from mcc.runtime.isa import GARBAGE, MoveIn, Preload, check_portable, scratchpad
+from mcc.runtime.isa import GARBAGE, MoveIn, Preload, Stream, check_portable, scratchpad
 from mcc.runtime.simulator import SimulatorFault
 from mcc.runtime.soc import Elf, Segment, run_elf
 
@@ -228,16 +228,16 @@ def test_a_gemmini_program_issues_only_the_portable_subset(
     target, path = digits
     if target.name != "gemmini":
         pytest.skip("riscv-accel has extensions")
-    original = Machine.run
+    original = Machine.run_stream
     seen = 0
 
-    def run(self: Machine, commands: "np.ndarray", *, timing: bool) -> RunResult:
+    def run(self: Machine, stream: Stream, *, timing: bool) -> RunResult:
         nonlocal seen
-        assert check_portable(commands) is None
-        seen += len(commands)
-        return original(self, commands, timing=timing)
+        assert check_portable(stream.commands) is None
+        seen += len(stream.commands)
+        return original(self, stream, timing=timing)
 
-    monkeypatch.setattr(Machine, "run", run)
+    monkeypatch.setattr(Machine, "run_stream", run)
     assert run_elf(path.read_bytes(), target).exit_code == 0
     assert seen > 1000
 
