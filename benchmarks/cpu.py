@@ -21,6 +21,7 @@ import cpu_models as built
 import cpu_peers as peers
 import numpy as np
 import onnx
+from cpu_sessions import WITHOUT_AMX
 from recording import ZOO, Cell, Table, arguments, finish
 
 from mcc import Session, UserError
@@ -37,13 +38,6 @@ CNN, DEPTHWISE, TRANSFORMER, SMALL, SPARSE = (
     "block-sparse FFN",
 )
 RECURRENT = "recurrent"
-
-_WITHOUT_AMX = """name = "cpu-without-amx"
-backend = "cpu"
-description = "this machine without its tile registers"
-[host]
-features = ["-amx-tile"]
-"""
 
 
 @dataclass(frozen=True)
@@ -236,7 +230,7 @@ def _measure(
         target = str(path.with_name("without_amx.toml"))
         if path.is_relative_to(ZOO):
             target = str(Path(tempfile.gettempdir()) / "mcc-without-amx.toml")
-        Path(target).write_text(_WITHOUT_AMX)
+        Path(target).write_text(WITHOUT_AMX)
     start = time.process_time()
     short = "bf16" if precision == BF16 else "float32"
     artifact = compile_model(path, target=target, precision=short)

@@ -9,6 +9,14 @@ from mcc import Session
 from mcc.ir import DType
 from mcc.runtime import Artifact
 
+WITHOUT_AMX = """name = "cpu-without-amx"
+backend = "cpu"
+description = "this machine without its tile registers"
+[host]
+features = ["-amx-tile"]
+"""
+"""A target file."""
+
 Run = Callable[[], object]
 
 

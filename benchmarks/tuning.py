@@ -23,7 +23,7 @@ import cpu_models as built
 import cpu_peers as peers
 import numpy as np
 import onnx
-from cpu_sessions import best, run_of
+from cpu_sessions import WITHOUT_AMX, best, run_of
 from recording import REPOSITORY, ZOO, Cell, Table, arguments, finish
 
 from mcc import compile as compile_model
@@ -52,12 +52,6 @@ ZOO_MODELS = (
 )
 WITHOUT = ", AMX off"
 PRECISIONS = ("float", "float" + WITHOUT, "int8", "int8" + WITHOUT)
-_WITHOUT_AMX = """name = "cpu-without-amx"
-backend = "cpu"
-description = "this machine without its tile registers"
-[host]
-features = ["-amx-tile"]
-"""
 
 
 @dataclass(frozen=True)
@@ -81,7 +75,7 @@ class Source:
 def sources(folder: Path, precisions: Sequence[str], only: Sequence[str]) -> Iterator[Source]:
     """Models built here, in bytes quantized by onnxruntime; and the zoo's where it is."""
     without = folder / "without_amx.toml"
-    without.write_text(_WITHOUT_AMX)
+    without.write_text(WITHOUT_AMX)
     for name in (*MODELS, *ZOO_MODELS):
         if only and name not in only:
             continue
