@@ -94,9 +94,9 @@ def network() -> Module:
     rng = np.random.default_rng(0)
     region = Region([Tensor(DType.F32, (1, 16, 18, 16)), Tensor(DType.I64, (5,))], ["x", "i"])
     x, i = region.args
-    wide = attach(region, constant(0.1 * rng.standard_normal((32, 16, 3, 3)).astype("f4")))
+    wide = attach(region, constant(0.1 * rng.standard_normal((32, 16, 5, 5)).astype("f4")))
     back = attach(region, constant(0.1 * rng.standard_normal((16, 32, 1, 1)).astype("f4")))
-    first = attach(region, Relu(attach(region, Conv(x, wide, pads=(1, 1, 1, 1), layout="nhwc"))))
+    first = attach(region, Relu(attach(region, Conv(x, wide, pads=(2, 2, 2, 2), layout="nhwc"))))
     total = attach(region, Add(attach(region, Conv(first, back, layout="nhwc")), x), "total")
     rows = attach(region, Reshape(total, (288, 16)), "rows")
     picked = attach(region, Gather(rows, i).named("picked", ["/pick"]))
