@@ -2,8 +2,11 @@
  *
  * A pool serves one call at a time; who finds it taken works alone. All pools of a process count in
  * `busy` the processors that they use, and ask for no more helpers than are left: sessions that run
- * at the same time do not fight for processors. Helpers are not pinned. Tasks are claimed one by
- * one, so that a helper which the system keeps from running holds up only the task it has begun.
+ * at the same time do not fight for processors. Helpers are not pinned. Each thread has a run of
+ * neighbouring tasks, the same from kernel to kernel: its cache holds what it has just written, and
+ * the weights that a task fetches ahead are for its next one. Tasks are claimed one by one, and who
+ * has done its own takes the last of another's, so that a helper which the system keeps from running
+ * holds up only the task it has begun.
  * Between kernels helpers spin for a moment, then sleep.
  */
 #include "model.h"
@@ -30,6 +33,12 @@ struct helper {
     pthread_t thread;
 };
 
+/* What is left of a thread's tasks: the number of the job, the end and the first, in 32, 16 and 16
+   bits. Who claims one by exchanging the word knows that `body` and `frame` belong to the job. */
+struct share {
+    _Alignas(64) _Atomic uint64_t tasks;
+};
+
 struct mcc_pool {
     struct model_team team;
     int32_t helpers;           /* at most */
@@ -37,9 +46,8 @@ struct mcc_pool {
     int32_t processors;        /* that the process may use */
     _Atomic int32_t *busy;     /* those in use, by all pools */
     atomic_flag taken;
-    /* The job: its number, its tasks, and the next to be claimed, in 32, 16 and 16 bits. Who claims
-       a task by exchanging the word knows that `body` and `frame` belong to it. */
-    _Alignas(64) _Atomic uint64_t ticket;
+    _Alignas(64) _Atomic uint32_t job; /* its number */
+    int32_t tasks;
     body_t body;
     void *frame;
     _Atomic int32_t seats;     /* helpers that may take part */
@@ -49,6 +57,8 @@ struct mcc_pool {
     pthread_mutex_t mutex;
     pthread_cond_t wake;
     struct helper *seat;
+    struct share *share;       /* of the caller, then of each helper, if there are as many */
+    int32_t shares;
 };
 
 static void relax(void)
@@ -60,21 +70,29 @@ static void relax(void)
 #endif
 }
 
-static uint32_t job_of(uint64_t ticket) { return (uint32_t)(ticket >> 32); }
-
-/* Claim and do tasks of a job until none is left. */
-static void work_on(struct mcc_pool *pool, uint32_t job)
+/* Claim the first or the last task of a share, if it is of the job; -1 where none is left. */
+static int32_t claim(struct share *share, uint32_t job, bool last)
 {
+    uint64_t word = atomic_load(&share->tasks);
     for (;;) {
-        uint64_t ticket = atomic_load(&pool->ticket);
-        int32_t tasks = (int32_t)(ticket >> 16 & MOST_TASKS);
-        int32_t task = (int32_t)(ticket & MOST_TASKS);
-        if (job_of(ticket) != job || task >= tasks)
-            return;
-        if (!atomic_compare_exchange_weak(&pool->ticket, &ticket, ticket + 1))
-            continue;
-        pool->body(pool->frame, task, tasks);
-        atomic_fetch_sub(&pool->left, 1);
+        uint32_t end = word >> 16 & MOST_TASKS, first = word & MOST_TASKS;
+        if (word >> 32 != job || first >= end)
+            return -1;
+        uint64_t rest = last ? word - (1 << 16) : word + 1;
+        if (atomic_compare_exchange_weak(&share->tasks, &word, rest))
+            return (int32_t)(last ? end - 1 : first);
+    }
+}
+
+/* Do tasks of a job until none is left: those of one's own seat, then the others'. */
+static void work_on(struct mcc_pool *pool, uint32_t job, int32_t seat)
+{
+    for (int32_t i = 0; i < pool->shares; i++) {
+        struct share *share = &pool->share[(seat + i) % pool->shares];
+        for (int32_t task; (task = claim(share, job, i > 0)) >= 0;) {
+            pool->body(pool->frame, task, pool->tasks);
+            atomic_fetch_sub(&pool->left, 1);
+        }
     }
 }
 
@@ -85,15 +103,15 @@ static void *help(void *argument)
     uint32_t done = 0;
     bool invited = true;
     while (!atomic_load(&pool->stop)) {
-        uint32_t job = job_of(atomic_load(&pool->ticket));
+        uint32_t job = atomic_load(&pool->job);
         for (int spin = 0; invited && job == done && spin < HELPER_SPINS; spin++) {
             relax();
-            job = job_of(atomic_load(&pool->ticket));
+            job = atomic_load(&pool->job);
         }
         if (job == done) {
             pthread_mutex_lock(&pool->mutex);
             atomic_fetch_add(&pool->sleepers, 1);
-            while (job_of(atomic_load(&pool->ticket)) == done && !atomic_load(&pool->stop))
+            while (atomic_load(&pool->job) == done && !atomic_load(&pool->stop))
                 pthread_cond_wait(&pool->wake, &pool->mutex);
             atomic_fetch_sub(&pool->sleepers, 1);
             pthread_mutex_unlock(&pool->mutex);
@@ -101,7 +119,7 @@ static void *help(void *argument)
         }
         invited = self->seat < atomic_load(&pool->seats);
         if (invited)
-            work_on(pool, job);
+            work_on(pool, job, self->seat + 1);
         done = job;
     }
     return NULL;
@@ -128,17 +146,23 @@ static void launch(void *context, body_t body, void *frame, int32_t tasks)
     struct mcc_pool *pool = context;
     if (pool->started < pool->helpers)
         start(pool);
-    uint32_t job = job_of(atomic_load(&pool->ticket)) + 1;
+    uint32_t job = atomic_load(&pool->job) + 1;
     pool->body = body;
     pool->frame = frame;
     atomic_store(&pool->left, tasks);
-    atomic_store(&pool->ticket, (uint64_t)job << 32 | (uint64_t)tasks << 16);
+    pool->tasks = tasks;
+    int32_t threads = atomic_load(&pool->seats) + 1;
+    for (int32_t i = 0; i < threads; i++) {
+        uint64_t first = (uint64_t)i * tasks / threads, end = (uint64_t)(i + 1) * tasks / threads;
+        atomic_store(&pool->share[i].tasks, (uint64_t)job << 32 | end << 16 | first);
+    }
+    atomic_store(&pool->job, job);
     if (atomic_load(&pool->sleepers)) {
         pthread_mutex_lock(&pool->mutex);
         pthread_cond_broadcast(&pool->wake);
         pthread_mutex_unlock(&pool->mutex);
     }
-    work_on(pool, job);
+    work_on(pool, job, 0);
     for (int spin = 0; atomic_load(&pool->left); spin++) {
         if (spin < CALLER_SPINS)
             relax();
@@ -152,9 +176,12 @@ struct mcc_pool *mcc_pool_new(int32_t helpers, int32_t processors, int32_t *busy
 {
     struct mcc_pool *pool = aligned_alloc(64, (sizeof *pool + 63) / 64 * 64);
     struct helper *seat = calloc(helpers > 0 ? (size_t)helpers : 1, sizeof *seat);
-    if (!pool || !seat) {
+    int32_t shares = helpers > 0 ? helpers + 1 : 1;
+    struct share *share = aligned_alloc(64, sizeof *share * (size_t)shares);
+    if (!pool || !seat || !share) {
         free(pool);
         free(seat);
+        free(share);
         return NULL;
     }
     *pool = (struct mcc_pool){
@@ -163,7 +190,11 @@ struct mcc_pool *mcc_pool_new(int32_t helpers, int32_t processors, int32_t *busy
         .busy = (_Atomic int32_t *)busy,
         .taken = ATOMIC_FLAG_INIT,
         .seat = seat,
+        .share = share,
+        .shares = shares,
     };
+    for (int32_t i = 0; i < shares; i++)
+        atomic_init(&share[i].tasks, 0);
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->wake, NULL);
     return pool;
@@ -180,6 +211,7 @@ void mcc_pool_free(struct mcc_pool *pool)
     pthread_mutex_destroy(&pool->mutex);
     pthread_cond_destroy(&pool->wake);
     free(pool->seat);
+    free(pool->share);
     free(pool);
 }
 

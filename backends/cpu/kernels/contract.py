@@ -19,7 +19,7 @@ from ..registry import contiguous
 from ..tail import Anchor, Node
 from ..tir import Buffer, Expr, Index, Writer, constant, index_sum
 from .fetching import Ahead
-from .loops import PARALLEL_WORK, Loop, fused_loops, nested_loops
+from .loops import PARALLEL_MOVES, PARALLEL_WORK, Loop, fused_loops, nested_loops
 from .passes import Part, parts_of_reduction
 from .positions import W, X, Y, pieces, store_sums
 from .products import Product
@@ -63,7 +63,9 @@ class Contraction:
             return
         if self.border is not None:
             self.border.write(writer, out)
-        parallel = steps * results >= PARALLEL_WORK
+        # Where no operand is used twice, reading them takes longer than the arithmetic.
+        reused = self.product.has_weights and not self.vec.strides[X] and results > self.vec.extent
+        parallel = steps * results >= (PARALLEL_WORK if reused else 4 * PARALLEL_MOVES)
         for part in parts_of_reduction(self.reduce, self.blocking.passes):
             for region in self._regions():
                 self._region(writer, inputs, out, region, part, parallel=parallel)
@@ -129,12 +131,16 @@ class Contraction:
             for i in range(high)
             for j in range(across)
         ]
-        ahead = None
+        ahead, mine = None, (constant(0, "int32"), constant(blocks - 1, "int32"))
         if blocks > 1 and inputs[1:] and self._weight_bytes(inputs) >= _PREFETCHED_WEIGHTS:
             line = _LINE // np.dtype(inputs[1].dtype).itemsize
             counts = [loop.extent for loop in without_w]
             stride, passes = self.block_stride, self.blocking.passes
-            ahead = Ahead.of(part, passes, counts, blocks, stride, line)
+            ahead = Ahead.of(part, passes, counts, stride, line)
+            if parallel and not with_w:
+                positions = math.prod(counts)
+                begin, end = writer.share(blocks * positions)
+                mine = (begin // positions, (end - 1) // positions)
         # Two more arrays: what this block fetches for the next, and the number of the block.
         counted = [loop.with_array(0) for loop in order]
         if ahead is not None:
@@ -157,7 +163,7 @@ class Contraction:
             if ahead is None:
                 steps = _plain_steps(writer, part.reduce, (places[X], places[W]))
             else:
-                slice_ = index_sum((slice_, 1), (ahead.distance(number), 1))
+                slice_ = index_sum((slice_, 1), (ahead.distance(number, *mine), 1))
                 held = places[X], places[W]
                 steps = ahead.steps(writer, inputs[1], part.reduce, held, slice_)
             self._accumulate(writer, inputs, steps, offsets, region, sums)

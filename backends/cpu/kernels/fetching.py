@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from ..registry import contiguous
-from ..tir import Buffer, Index, Writer, constant, index_sum, select
+from ..tir import Buffer, Expr, Index, Writer, constant, index_sum, select
 from .loops import Loop, nested_loops
 from .passes import Part
 
@@ -16,7 +16,6 @@ from .passes import Part
 class Ahead:
     """How weights are fetched before they are needed; numbers of elements."""
 
-    blocks: int
     block: int
     """From one block to the next."""
     part: int
@@ -29,7 +28,7 @@ class Ahead:
 
     @classmethod
     def of(
-        cls, part: Part, passes: int, positions: Sequence[int], blocks: int, block: int, line: int
+        cls, part: Part, passes: int, positions: Sequence[int], block: int, line: int
     ) -> Self | None:
         """How each block fetches its part of the next block's weights into the cache.
 
@@ -40,7 +39,6 @@ class Ahead:
             part: The part of the reduction in hand.
             passes: How many parts there are.
             positions: Extents of the loops over tiles that share weights.
-            blocks: Blocks of results.
             block: Elements of weights from one block to the next.
             line: Elements in a line of the cache.
         """
@@ -51,17 +49,18 @@ class Ahead:
             return None
         divisors = [n for n in range(1, inner + 1) if inner % n == 0 and steps // n >= needed]
         every = divisors[-1]
-        return cls(blocks, block, part.step, every, line, steps // every * line)
+        return cls(block, part.step, every, line, steps // every * line)
 
-    def distance(self, number: Index) -> Index:
-        """From weights in use by a block to what is needed next: behind the last, a new part."""
+    def distance(self, number: Index, first: Expr, last: Expr) -> Index:
+        """From weights in use by a block to what is needed next: behind the last, a new part.
+
+        `first` and `last` are the blocks that the task computes.
+        """
         if not self.part:
             return self.block
-        back = self.part - (self.blocks - 1) * self.block
-        if isinstance(number, int):
-            return self.block if number < self.blocks - 1 else back
-        block, first = (constant(n, "int32") for n in (self.block, back))
-        return select(number < self.blocks - 1, block, first)
+        back = (first - last) * self.block + self.part
+        place = constant(number, "int32") if isinstance(number, int) else number
+        return select(place < last, self.block, back)
 
     @contextmanager
     def steps(

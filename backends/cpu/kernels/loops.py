@@ -8,6 +8,8 @@ from ..tir import Index, Writer, index_sum
 
 PARALLEL_WORK = 1_000_000
 """Element operations below which starting the other threads costs more than it saves."""
+PARALLEL_MOVES = 100_000
+"""The same for elements that are only moved, which takes ten times as long."""
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 
 from ..tail import Apply, Node, Point, compute
 from ..tir import Buffer, Index, Writer
-from .loops import PARALLEL_WORK, Loop, collapse, fused_loops
+from .loops import PARALLEL_MOVES, Loop, collapse, fused_loops
 
 _CHUNK = 8192
 """Elements that one thread takes at a time of a space without outer loops."""
+
+_MOVE = 4
+"""Operations that take as long as to read an element or to store it."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Map:
         work = last.extent * _cost(self.root)
         for loop in outer:
             work *= loop.extent
-        parallel = work >= PARALLEL_WORK
+        parallel = work >= _MOVE * PARALLEL_MOVES
         rest = 0
         if not outer and last.extent >= 2 * _CHUNK:
             rest = last.extent % _CHUNK
@@ -81,4 +84,4 @@ def _cost(node: Node) -> int:
     """A rough count of operations per element."""
     if isinstance(node, Apply):
         return 4 + sum(_cost(item) for item in node.arguments)
-    return 1
+    return _MOVE

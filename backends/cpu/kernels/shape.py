@@ -17,7 +17,7 @@ from ..storage import Slot
 from ..tail import Leaf, Tail
 from ..tir import Buffer, Index, Writer, constant, index_sum, select
 from .elementwise import strided_copy, transposed
-from .loops import PARALLEL_WORK, Loop
+from .loops import PARALLEL_MOVES, Loop
 from .map import Map
 from .resample import picked
 
@@ -201,7 +201,7 @@ class _Pad:
             self._fill(writer, out, to, before * ours[axis])
             self._fill(writer, out, end, after * ours[axis])
         skipped = max(0, -self.before[axis])
-        large = math.prod(self.result) >= PARALLEL_WORK
+        large = math.prod(self.result) >= PARALLEL_MOVES
         with writer.loop(kept, parallel=shared and large) as i:
             inner_to = writer.bind_index(index_sum((to, 1), (before, ours[axis]), (i, ours[axis])))
             inner_from = writer.bind_index(

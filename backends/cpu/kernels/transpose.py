@@ -7,7 +7,7 @@ from typing import Self
 from ..machine import Machine
 from ..tail import Leaf
 from ..tir import Buffer, Expr, Index, Writer, index_sum, shuffle
-from .loops import PARALLEL_WORK, Loop, fused_loops
+from .loops import PARALLEL_MOVES, Loop, fused_loops
 from .map import Map
 
 TO, FROM = 0, 1
@@ -47,7 +47,7 @@ class Transposition:
         for loop in self.outer:
             total *= loop.extent
         blocks = [*self.outer, across.scaled(size, tall), along.scaled(size, wide)]
-        parallel = total >= PARALLEL_WORK
+        parallel = total >= PARALLEL_MOVES
         with fused_loops(writer, blocks, (0, self.start), parallel=parallel) as (to, source):
             self._block(writer, inputs[0], out, to, source)
         # What is left at the right, then below, element by element.

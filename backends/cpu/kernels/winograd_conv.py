@@ -12,7 +12,7 @@ from ..plan import Planner
 from ..storage import Slot
 from ..tail import Tail
 from .choice import StripChoice, choose_strips, contraction_cycles
-from .loops import PARALLEL_WORK
+from .loops import PARALLEL_MOVES, PARALLEL_WORK
 from .products import Product
 from .toom_cook import FOUR, TAPS, TWO
 from .windows import Windows, finish_windows
@@ -60,7 +60,7 @@ def winograd_conv(
     inputs: tuple[Slot, ...] = (view.slot, w, u)
     if not fused:
         size = tiles.count * tiles.numbers * channels
-        transform = TransformTiles(tiles, parallel=4 * size >= PARALLEL_WORK)
+        transform = TransformTiles(tiles, parallel=size >= PARALLEL_MOVES)
         inputs += (planner.call("winograd_tiles", transform, (view.slot,), "float32", size),)
     finish_windows(planner, tail, "winograd", kernel, view, inputs, in_place=True)
     return True

@@ -74,8 +74,8 @@ class Writer:
         begin, count = constant(0, "int32"), constant(extent, "int32")
         if parallel:
             self._most_tasks = max(self._most_tasks, extent)
-            begin = self._share(extent, self._task)
-            count = self._share(extent, self._task + 1) - begin
+            begin, end = self.share(extent)
+            count = end - begin
         variable = tirx.Var(self._fresh("i"), "int32")
         self._blocks.append([])
         yield Expr(variable, "int32")
@@ -93,8 +93,11 @@ class Writer:
         kind, count = tirx.ForKind.SERIAL, end - begin
         self._blocks[-1].append(tirx.For(variable, begin.node, count.node, kind, body))
 
-    def _share(self, extent: int, task: Expr) -> Expr:
-        """The first iteration of a task."""
+    def share(self, extent: int) -> tuple[Expr, Expr]:
+        """The first of a parallel loop's iterations that are this task's, and the end of them."""
+        return self._begin(extent, self._task), self._begin(extent, self._task + 1)
+
+    def _begin(self, extent: int, task: Expr) -> Expr:
         done = task.cast("int64") * extent / self._tasks.cast("int64")
         held = self.bind_index(done.cast("int32"))
         assert isinstance(held, Expr)
