@@ -175,11 +175,13 @@ def plan_strips(plan: Chained, memories: Memories) -> Iterator[Step]:
             own = schedule.memories
             if schedule.held is not None:
                 schedule.held = schedule.held.from_row(
-                    strip[k].start * schedule.product.window.stride[0]
+                    strip[k].start * schedule.cut.product.window.stride[0]
                 )
             if own.held is not None:
-                reader = schedules[k + 1].product
+                reader = schedules[k + 1].cut.product
                 own.held = own.held.from_row(strip[k + 1].start * reader.window.stride[0])
-            fenced = schedule.held is None and shared.fences([inputs[schedule.product.x.operand]])
+            fenced = schedule.held is None and shared.fences(
+                [inputs[schedule.cut.product.x.operand]]
+            )
             yield from schedule.steps(fenced=fenced, band=band)
             shared.stored.add(outputs[k])
