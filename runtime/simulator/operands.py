@@ -14,7 +14,8 @@ from typing import NamedTuple, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
-from ..isa import INSTRUCTIONS, Commands, Instruction, operations
+from ..isa import INSTRUCTIONS, Bits, Commands, Instruction, operations
+from .jit import entry
 
 Operands = npt.NDArray[np.void]
 """An array of `OPERANDS`."""
@@ -100,18 +101,69 @@ def _digest() -> str:
 OPERANDS = _layout()
 
 
+class Fields(NamedTuple):
+    """Where the fields of every instruction lie in a command, and in its record."""
+
+    first: npt.NDArray[np.int64]
+    """For each operation number its first field; its last is the one before the next's first."""
+    word: npt.NDArray[np.int64]
+    """0 for rs1, 1 for rs2."""
+    low: npt.NDArray[np.uint64]
+    mask: npt.NDArray[np.uint64]
+    sign: npt.NDArray[np.int64]
+    """The value of the sign's bit; 0 where there is none."""
+    slot: npt.NDArray[np.int64]
+    """Which 8 bytes of the record take it."""
+
+
+def _fields() -> Fields:
+    counts = [len(instruction.bits) for instruction in INSTRUCTIONS]
+    every = [
+        (slot, bits)
+        for instruction in INSTRUCTIONS
+        for slot, bits in enumerate(instruction.bits.values(), 1)
+    ]
+    return Fields(
+        first=np.cumsum([0, *counts]),
+        word=np.array([bits.word == "rs2" for _, bits in every], np.int64),
+        low=np.array([bits.low for _, bits in every], np.uint64),
+        mask=np.array([bits.mask for _, bits in every], np.uint64),
+        sign=np.array([_sign(bits) for _, bits in every], np.int64),
+        slot=np.array([slot for slot, _ in every], np.int64),
+    )
+
+
+def _sign(bits: Bits) -> int:
+    # What fills a word has its sign already.
+    return 1 << (bits.width - 1) if bits.kind == "signed" and bits.width < 64 else 0
+
+
+_FIELDS = _fields()
+
+
+@entry
+def _decode(
+    commands: Commands,
+    numbers: npt.NDArray[np.uint8],
+    fields: Fields,
+    records: npt.NDArray[np.int64],
+) -> None:
+    for i in range(numbers.size):
+        number = numbers[i]
+        rs1, rs2 = commands[i].rs1, commands[i].rs2
+        records[i, 0] = number
+        for f in range(fields.first[number], fields.first[number + 1]):
+            word = rs2 if fields.word[f] else rs1
+            # 64-bit addresses become signed; the kernels refuse negative ones. A real keeps its
+            # bits, which the record reads as what they are.
+            value = np.int64((word >> fields.low[f]) & fields.mask[f])
+            records[i, fields.slot[f]] = (value ^ fields.sign[f]) - fields.sign[f]
+
+
 def decode_operands(commands: Commands) -> Operands:
     """The records of `commands`: legal ones, loops unrolled."""
     records = np.zeros(len(commands), OPERANDS)
-    numbers = operations(commands)
-    records["operation"] = numbers
-    for number, instruction in enumerate(INSTRUCTIONS):
-        where = np.flatnonzero(numbers == number)
-        if not where.size:
-            continue
-        for name, column in instruction.unpack(commands[where]).items():
-            # 64-bit addresses become signed; the kernels refuse negative ones.
-            records[f"{prefix(instruction)}_{name}"][where] = column.astype(
-                records.dtype[f"{prefix(instruction)}_{name}"], casting="unsafe"
-            )
+    if len(commands):
+        words = records.view(np.int64).reshape(len(commands), -1)
+        _decode(commands, operations(commands), _FIELDS, words)
     return records
