@@ -21,6 +21,12 @@ KEPT_WEIGHTS = 1024 * 1024
 """Bytes of weights, in parts, that stay in the second-level cache beside x."""
 _SPLIT_CYCLES = 15.0
 """For a position and step."""
+_COLD_WEIGHTS = 512 * 1024
+"""Bytes of weights, in parts, that will not lie in the second-level cache yet."""
+_COLD_CYCLES = 1.6
+"""For each of those weights."""
+_NEAR_CYCLES = 0.4
+"""For each of fewer."""
 _START_CYCLES = 600
 """To configure and leave the tile registers."""
 _REUSE = 128
@@ -131,8 +137,9 @@ def split_cycles(
         vectors = tile.tiles * width * tile.rows
         sums = b.passes * (100 + 5.0 * vectors) if width else 0
         total += count * (steps * multiply * (1.0 if b.ahead else 1.35) + sums)
-    cold = results * b.taps * run * (1.5 if b.ahead else 1.8)
-    return lead * (blocks * (split + total) + cold) + _START_CYCLES
+    weights = lead * results * b.taps * run
+    wait = _COLD_CYCLES if weights * UNIT * PARTS >= _COLD_WEIGHTS else _NEAR_CYCLES
+    return lead * blocks * (split + total) + weights * wait + _START_CYCLES
 
 
 def split_order(run: int, blocking: SplitBlocking) -> list[int]:

@@ -34,7 +34,7 @@ def winograd_conv(
     op: Conv, planner: Planner, tail: Tail, view: Windows, product: Product, weights: Array
 ) -> bool:
     """Write the kernels, where they are expected to be faster than the direct convolution."""
-    choice = _choose(op, planner.machine, tail, view, product, weights)
+    choice = choose_winograd(op, planner.machine, tail, view, product, weights)
     if choice is None:
         return False
     filtering, lanes = choice.filtering, product.lanes
@@ -66,10 +66,10 @@ def winograd_conv(
     return True
 
 
-def _choose(
+def choose_winograd(
     op: Conv, machine: Machine, tail: Tail, view: Windows, product: Product, weights: Array
 ) -> StripChoice | None:
-    """None where the kernel does not apply or is not expected to be faster."""
+    """None where the kernel does not apply or is not expected to beat the direct convolution."""
     outputs, channels = weights.shape[:2]
     if (
         view.kernel != (TAPS, TAPS)
