@@ -57,6 +57,8 @@ class Layer:
     residual: bool = False
     lo: float = -math.inf
     tanh: bool = False
+    kept: float = 1.0
+    """Of the weights, in blocks of 16 outputs; the others are zeros."""
 
     @property
     def constants(self) -> tuple[Array, Array]:
@@ -64,6 +66,9 @@ class Layer:
         rng = np.random.default_rng(self.outputs)
         channels = self.x.shape[-1]
         w = floats(rng, self.outputs, channels, 3, 3) / np.float32(3 * channels**0.5)
+        if self.kept < 1:
+            zeros = rng.random((self.outputs // 16, channels, 3, 3)) > self.kept
+            w[np.repeat(zeros, 16, 0)] = 0
         return w, floats(rng, self.outputs)
 
     @property
@@ -220,13 +225,14 @@ def test_padding_and_residuals_between_layers(target: Target) -> None:
 def test_it_is_chosen_where_it_is_faster(target: Target) -> None:
     rng = np.random.default_rng(4)
 
-    def kernels(rows: int, channels: int, outputs: int) -> str:
-        layer = Layer(floats(rng, 1, rows, rows, channels), outputs)
+    def kernels(rows: int, channels: int, outputs: int, kept: float = 1.0) -> str:
+        layer = Layer(floats(rng, 1, rows, rows, channels), outputs, kept=kept)
         region = Region([Tensor(DType.F32, layer.x.shape)], ["x"])
         region.append(Yield((layer.build(region, region.args[0], region.args[0]),)))
         members = library_members(Module("layer", region, ["y"]), target)
         return members["library.json"].decode()
 
     assert "winograd" in kernels(28, 64, 64)
+    assert "sparse" in kernels(28, 64, 64, kept=0.05), "most weights are zeros"
     assert "winograd" not in kernels(28, 3, 64), "three channels fill no vector"
     assert "winograd" not in kernels(7, 512, 64), "four times the weights for a few positions"

@@ -70,11 +70,12 @@ def conv(op: Conv, planner: Planner, tail: Tail) -> None:
         bytes_ = tile_product(op.x, op.w, machine)
         if tiled_conv(op, planner, tail, view, bytes_, product, weights):
             return
+        # Where both apply, a quarter of the multiplications beats faster ones.
+        if winograd_conv(op, planner, tail, view, product, weights):
+            return
         if split_conv(op, planner, tail, view, product, weights):
             return
         if sparse_conv(op, planner, tail, view, product, weights):
-            return
-        if winograd_conv(op, planner, tail, view, product, weights):
             return
         rows = weights.reshape(weights.shape[0], -1)
         _add_correction(planner, tail, correction(product, rows), along)

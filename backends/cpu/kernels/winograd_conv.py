@@ -14,6 +14,7 @@ from ..tail import Tail
 from .choice import StripChoice, choose_strips, contraction_cycles
 from .loops import PARALLEL_MOVES, PARALLEL_WORK
 from .products import Product
+from .pruned import pruned_cycles
 from .toom_cook import FOUR, TAPS, TWO
 from .windows import Windows, finish_windows
 from .winograd import Winograd
@@ -97,11 +98,16 @@ def choose_winograd(
         if min(high, wide) >= filtering.results
     ]
     lead, tile = view.positions(1, channels, outputs, tail.operands)
-    direct = math.prod(loop.extent for loop in lead) * contraction_cycles(
+    lines = math.prod(loop.extent for loop in lead)
+    direct = lines * contraction_cycles(
         tile.extent, outputs, TAPS * TAPS * channels, product, machine
     )
     best = min(choices, key=lambda choice: choice.cycles, default=None)
-    return best if best is not None and best.cycles < _GAIN * direct else None
+    if best is None or best.cycles >= _GAIN * direct:
+        return None
+    matrix = np.moveaxis(weights, (0, 1), (-1, -2)).reshape(-1, outputs)
+    pruned = lines * pruned_cycles(matrix, tile.extent, machine)
+    return best if best.cycles < pruned else None
 
 
 def _pack(weights: Array, lanes: int, vectors: int) -> Array:
