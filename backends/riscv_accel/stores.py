@@ -75,7 +75,9 @@ class Stores:
                 down, right = first - area.row, col - area.col
                 rows = -(-(area.rows - down) // frame.rows_apart)
                 cols = -(-(area.cols - right) // frame.cols_apart)
-                window = (1, 1, frame.rows_apart, frame.cols_apart, 0, 0, area.rows - down, pitch)
+                # Only rows that are read, as many for all planes: nothing is configured anew.
+                tall = (rows - 1) * frame.rows_apart + 1
+                window = (1, 1, frame.rows_apart, frame.cols_apart, 0, 0, tall, pitch)
                 nodes.append(
                     self.leaving.out(
                         row + down * pitch + right,
