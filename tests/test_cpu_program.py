@@ -61,7 +61,7 @@ def residual_blocks(count: int) -> Module:
         outer = attach(region, Conv(inner, w, layout="nhwc"), f"outer{number}")
         total = attach(region, Add(outer, value), f"sum{number}")
         value = attach(region, Relu(total), f"relu{number}")
-    return module_of(region, attach(region, Mul(value, value), "last"))
+    return module_of(region, attach(region, Softmax(value, axis=3), "last"))
 
 
 def test_residuals_are_added_in_place() -> None:

@@ -225,14 +225,21 @@ def _origin(root: Op, anchor: Op | None, tail: Tail) -> Origin:
     return Origin(root.results[0], tuple(nodes))
 
 
-def _grow(root: Op, absorbed: dict[Value, Op], planner: Planner) -> tuple[Op | None, Tail]:
+def _grow(root: Op, absorbed: set[Value], planner: Planner) -> tuple[Op | None, Tail]:
     """The anchor below `root`, if one is, and the expression above it."""
     operands: list[Operand] = []
+    leaves: dict[tuple[Value, Strides, bool], Leaf] = {}
+    nodes: dict[Op, Node] = {}
     fused: list[Value] = []
     anchors: list[Op] = []
     scalar = False
 
     def visit(op: Op) -> Node:
+        if op not in nodes:
+            nodes[op] = grown(op)
+        return nodes[op]
+
+    def grown(op: Op) -> Node:
         nonlocal scalar
         rule = ELEMENTWISE.get(type(op))
         if rule is None:
@@ -242,13 +249,17 @@ def _grow(root: Op, absorbed: dict[Value, Op], planner: Planner) -> tuple[Op | N
         arguments: list[Node] = []
         for number, operand in enumerate(op.operands):
             if operand in absorbed and operand.op is not None:
-                fused.append(operand)
+                if operand.op not in nodes:
+                    fused.append(operand)
                 arguments.append(visit(operand.op))
                 continue
             whole = number in rule.whole
             strides: Strides = () if whole else rule.align(op, number, operand)
-            operands.append(Operand(planner.slot(operand), strides))
-            arguments.append(Leaf(len(operands) - 1, whole))
+            key = operand, strides, whole
+            if key not in leaves:
+                operands.append(Operand(planner.slot(operand), strides))
+                leaves[key] = Leaf(len(operands) - 1, whole)
+            arguments.append(leaves[key])
         return Apply(_meaning(rule.meaning, op), tuple(arguments))
 
     node = visit(root)

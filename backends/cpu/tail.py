@@ -71,14 +71,37 @@ def apply(meaning: Callable[..., Expr], *arguments: Node) -> Apply:
     return Apply(meaning, arguments)
 
 
-def _replace_anchor(node: Node, new: Node) -> Node:
-    match node:
-        case Anchor():
-            return new
-        case Leaf():
-            return node
-        case Apply(meaning, arguments):
-            return Apply(meaning, tuple(_replace_anchor(item, new) for item in arguments))
+def _replace_anchor(root: Node, new: Node) -> Node:
+    """The expression on another anchor; what stands in it twice does so afterwards."""
+    done: dict[int, Node] = {}
+
+    def replaced(node: Node) -> Node:
+        if id(node) not in done:
+            done[id(node)] = made(node)
+        return done[id(node)]
+
+    def made(node: Node) -> Node:
+        match node:
+            case Anchor():
+                return new
+            case Leaf():
+                return node
+            case Apply(meaning, arguments):
+                return Apply(meaning, tuple(replaced(item) for item in arguments))
+
+    return replaced(root)
+
+
+def steps(root: Node) -> int:
+    """What is read and computed for one element: each takes about as long as to move it."""
+    seen: dict[int, Node] = {}
+    pending = [root]
+    while pending:
+        node = pending.pop()
+        if id(node) not in seen:
+            seen[id(node)] = node
+            pending.extend(node.arguments if isinstance(node, Apply) else ())
+    return len(seen)
 
 
 @dataclass(frozen=True)
@@ -91,21 +114,29 @@ class Point:
 
 
 def compute(
-    node: Node, writer: Writer, buffers: tuple[Buffer, ...], point: Point, anchor: Expr | None
+    root: Node, writer: Writer, buffers: tuple[Buffer, ...], point: Point, anchor: Expr | None
 ) -> Expr:
-    """Write the expression at one point."""
-    match node:
-        case Anchor():
-            assert anchor is not None
-            return anchor
-        case Leaf(number):
-            place = point.places[number]
-            return buffers[number].load(place, point.lanes, point.strides[number])
-        case Apply(meaning, arguments):
-            inner = tuple(
-                buffers[item.number]
-                if isinstance(item, Leaf) and item.whole
-                else writer.bind(compute(item, writer, buffers, point, anchor))
-                for item in arguments
-            )
-            return meaning(writer, *inner)
+    """Write the expression at one point; what stands in it twice is computed once."""
+    held: dict[int, Expr] = {}
+
+    def bound(node: Node) -> Expr:
+        if id(node) not in held:
+            held[id(node)] = writer.bind(made(node))
+        return held[id(node)]
+
+    def made(node: Node) -> Expr:
+        match node:
+            case Anchor():
+                assert anchor is not None
+                return anchor
+            case Leaf(number):
+                place = point.places[number]
+                return buffers[number].load(place, point.lanes, point.strides[number])
+            case Apply(meaning, arguments):
+                inner = tuple(
+                    buffers[item.number] if isinstance(item, Leaf) and item.whole else bound(item)
+                    for item in arguments
+                )
+                return meaning(writer, *inner)
+
+    return made(root)

@@ -3,15 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..tail import Apply, Node, Point, compute
+from ..tail import Node, Point, compute, steps
 from ..tir import Buffer, Index, Writer
 from .loops import PARALLEL_MOVES, Loop, collapse, fused_loops
 
 _CHUNK = 8192
 """Elements that one thread takes at a time of a space without outer loops."""
-
-_MOVE = 4
-"""Operations that take as long as to read an element or to store it."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +34,10 @@ class Map:
     def write(self, writer: Writer, operands: tuple[Buffer, ...], out: Buffer) -> None:
         """The loops; outermost in parallel when there is enough to do."""
         *outer, last = collapse(self.loops, len(self.starts))
-        work = last.extent * _cost(self.root)
+        work = last.extent * steps(self.root)
         for loop in outer:
             work *= loop.extent
-        parallel = work >= _MOVE * PARALLEL_MOVES
+        parallel = work >= PARALLEL_MOVES
         rest = 0
         if not outer and last.extent >= 2 * _CHUNK:
             rest = last.extent % _CHUNK
@@ -78,10 +75,3 @@ class Map:
                 value = writer.bind(compute(self.root, writer, operands, point, None))
                 writer.store(out, at[0], value, row.strides[0])
             done += count * lanes
-
-
-def _cost(node: Node) -> int:
-    """A rough count of operations per element."""
-    if isinstance(node, Apply):
-        return 4 + sum(_cost(item) for item in node.arguments)
-    return _MOVE

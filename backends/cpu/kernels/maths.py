@@ -97,11 +97,14 @@ def decay(writer: Writer, x: Expr) -> Expr:
 
 
 def sigmoid(writer: Writer, x: Expr) -> Expr:
-    """1 / (1 + e^-x), from e^-|x| so that both ends keep their relative accuracy."""
+    """1 / (1 + e^-x), from e^-|x| so that both ends keep their relative accuracy.
+
+    Denormal results become 0.
+    """
     if x.dtype != "float32":
         return 1.0 / (libm("exp", x * -1.0) + 1.0)
     magnitude = intrinsic("llvm.fabs", x)
-    power = writer.bind(exp(writer, writer.bind(magnitude * -1.0)))
+    power = writer.bind(decay(writer, writer.bind(magnitude * -1.0)))
     ratio = writer.bind(1.0 / (power + 1.0))
     return select(x < 0.0, power * ratio, ratio)
 

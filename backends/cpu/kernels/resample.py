@@ -14,7 +14,7 @@ from ..registry import lower
 from ..storage import Slot
 from ..tail import Tail
 from ..tir import Buffer, Expr, Index, Writer, index_sum, select
-from .loops import PARALLEL_WORK, Loop, fused_loops
+from .loops import PARALLEL_MOVES, Loop, fused_loops
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class _Rows:
             Loop(axis.outer, (axis.count * axis.inner, axis.extent * axis.inner, 0)),
             Loop(axis.count, (axis.inner, 0, taps)),
         ]
-        parallel = axis.size * taps >= PARALLEL_WORK
+        parallel = axis.size * taps >= PARALLEL_MOVES
         with fused_loops(writer, loops, (0, 0, 0), parallel=parallel) as (to, first, tap):
             rows = [
                 writer.bind_index(index_sum((first, 1), (row, axis.inner)))
