@@ -38,7 +38,7 @@ def report(linked: Linked, target: Target) -> bytes:
         "macs": profile.macs,
         "weight_bytes": linked.constant_bytes,
         "queue_bytes": linked.queue.nbytes,
-        "commands": len(program.commands),
+        "commands": len(profile.run.times),
         "cycles": profile.cycles,
         "utilisation": profile.utilisation,
         "scratchpad_peak": _peak(linked, on_scratchpad=True) * machine.scratchpad.row_bytes,

@@ -367,11 +367,9 @@ class _Filler:
 def _strided(array: np.ndarray, at: int, nest: Sequence[_Nest], length: int) -> np.ndarray:
     """The `length` elements from `at` on in all turns; an axis a loop, and one more."""
     size = array.itemsize
-    return np.lib.stride_tricks.as_strided(
-        array[at:],
-        (*(one.count for one in nest), length),
-        (*(one.pace * size for one in nest), size),
-    )
+    shape = (*(one.count for one in nest), length)
+    strides = (*(one.pace * size for one in nest), size)
+    return np.ndarray(shape, array.dtype, array, at * size, strides)
 
 
 def _first_turns(nest: Sequence[_Nest]) -> tuple[slice, ...]:

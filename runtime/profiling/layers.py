@@ -72,7 +72,7 @@ class Profile:
 
     def owner(self) -> Indices:
         """For each command the layer it belongs to; what stands behind a layer is that layer's."""
-        return _owner(self.program.layers, len(self.program.commands))
+        return _owner(self.program.layers, len(self.run.times))
 
 
 def profile_program(program: Program, target: Target, *, cold: bool = False) -> Profile:
@@ -112,7 +112,7 @@ def _layers(
     count = len(program.layers)
     if not count:
         return ()
-    owner = _owner(program.layers, len(program.commands))
+    owner = _owner(program.layers, len(run.times))
     ends = np.zeros(count)
     np.maximum.at(ends, owner, run.times[:, 3] - start)
     ends[-1] = max(ends[-1], run.total)
