@@ -136,6 +136,7 @@ def _counted_out(
             f"records at {address:#x} to {end:#x} are outside the {len(dram):#x} bytes of DRAM", 0
         )
     records = dram[address:end].view(RECORD)
+    _check(records)
     queue = machine.command_queue if machine else None
     body = _Parser(records, queue.loops if queue else DEEPEST).body(0, count, 0)
     if body.length > MOST:
@@ -260,7 +261,6 @@ class _Parser:
             raise QueueError("a step has no command behind it", 0, stop - 1)
         places = np.flatnonzero(~is_step)
         commands = part[places]
-        self._check(commands, places + start)
         steps = np.zeros((depth, 2, len(places)), np.uint64)
         moved = is_step | (part["rs1_step"] != 0) | (part["rs2_step"] != 0)
         wrong = np.flatnonzero(moved & (part["loop"] >= depth))
@@ -270,6 +270,8 @@ class _Parser:
                 f"steps in loop {loop} around it, there are {depth}", 0, start + int(wrong[0])
             )
         moved = np.flatnonzero(moved)
+        if not moved.size:
+            return _Run(start, stop - start, places, commands, steps)
         owner = np.searchsorted(places, moved)
         own = is_step[moved]
         for word, (name, embedded) in enumerate((("rs1", "rs1_step"), ("rs2", "rs2_step"))):
@@ -278,16 +280,18 @@ class _Parser:
             np.add.at(steps[:, word], (part["loop"][moved].astype(np.intp), owner), values)
         return _Run(start, stop - start, places, commands, steps)
 
-    def _check(self, commands: Records, places: Indices) -> None:
-        plain = np.zeros(len(commands), COMMAND)
-        plain["funct7"], plain["rs1"] = commands["funct7"], commands["rs1"]
-        unknown = np.flatnonzero(operations(plain) == UNKNOWN)
-        if unknown.size:
-            number = int(commands["funct7"][unknown[0]])
-            raise QueueError(f"no instruction has function {number}", 0, int(places[unknown[0]]))
-        nested = np.flatnonzero(commands["funct7"] == RunQueue.funct7)
-        if nested.size:
-            raise QueueError("a queue cannot start a queue", 0, int(places[nested[0]]))
+
+def _check(records: Records) -> None:
+    """Refuses what no queue may hold."""
+    plain = np.zeros(len(records), COMMAND)
+    plain["funct7"], plain["rs1"] = records["funct7"], records["rs1"]
+    unknown = np.flatnonzero(operations(plain) == UNKNOWN)
+    if unknown.size:
+        number = int(records["funct7"][unknown[0]])
+        raise QueueError(f"no instruction has function {number}", 0, int(unknown[0]))
+    nested = np.flatnonzero(records["funct7"] == RunQueue.funct7)
+    if nested.size:
+        raise QueueError("a queue cannot start a queue", 0, int(nested[0]))
 
 
 @dataclass(frozen=True)
