@@ -193,3 +193,20 @@ def test_quantize_without_a_zero_point() -> None:
     check_node("QuantizeLinear", {"x": X * 40}, {"s": np.asarray(0.7, np.float32)})
     biases = np.arange(-6, 6, dtype=np.int32)
     check_node("DequantizeLinear", {"x": biases}, {"s": np.asarray([0.25], np.float32)})
+
+
+@pytest.mark.parametrize("op_type", ["ArgMax", "ArgMin"])
+@pytest.mark.parametrize("axis", [0, 1, -1])
+@pytest.mark.parametrize("last", [0, 1])
+def test_places_of_extremes(op_type: str, axis: int, last: int) -> None:
+    """With several at the same number, so that it counts which of them is meant."""
+    for dtype in ("f4", "i1", "u1", "i4"):
+        x = np.round(np.abs(X) * 2).astype(dtype)
+        check_node(op_type, {"x": x}, axis=axis, select_last_index=last, keepdims=last)
+
+
+@pytest.mark.parametrize("upper", [0, 1])
+@pytest.mark.parametrize("k", [-2, 0, 1])
+def test_triangles(upper: int, k: int) -> None:
+    check_node("Trilu", {"x": X}, {"k": np.array(k)}, upper=upper)
+    check_node("Trilu", {"x": X}, upper=upper)

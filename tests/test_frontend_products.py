@@ -160,3 +160,46 @@ def test_qlinear_operators() -> None:
     product: dict[str, Array] = {"as": scale, "az": zero, **b}
     product |= {"ys": weights["ys"], "yz": weights["yz"]}
     check_node("QLinearMatMul", {"a": a}, product)
+
+
+@quick
+@given(
+    st.integers(1, 2),
+    st.sampled_from(["NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"]),
+    st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    st.lists(st.integers(0, 2), min_size=4, max_size=4),
+    st.booleans(),
+)
+def test_conv_transpose(
+    group: int,
+    auto_pad: str,
+    kernel: tuple[int, int],
+    strides: tuple[int, int],
+    dilations: tuple[int, int],
+    pads: list[int],
+    bias: bool,
+) -> None:
+    weights: dict[str, Array] = {"w": floats(2 * group, 3, *kernel, seed=1)}
+    if bias:
+        weights["b"] = floats(3 * group, seed=2)
+    sizes, steps = (4, 5), zip(strides, dilations, kernel, strict=True)
+    reach = [(s, d * (k - 1) + 1) for s, d, k in steps]
+    attributes: dict[str, Any] = {"strides": strides, "dilations": dilations, "group": group}
+    if auto_pad == "NOTSET":
+        for i, (size, (step, taps)) in enumerate(zip(sizes, reach, strict=True)):
+            assume(step * (size - 1) + taps - pads[i] - pads[2 + i] > 0)
+        attributes["pads"] = pads
+        attributes["output_padding"] = [step - 1 for step in strides]
+    else:
+        assume(auto_pad == "VALID" or all(taps >= step for step, taps in reach))
+        attributes["auto_pad"] = auto_pad
+    check_node("ConvTranspose", {"x": floats(1, 2 * group, *sizes)}, weights, **attributes)
+
+
+def test_conv_transpose_to_a_shape() -> None:
+    weights = {"w": floats(2, 3, 3, 3, seed=1)}
+    x = {"x": floats(1, 2, 4, 4)}
+    for pads in ("SAME_UPPER", "SAME_LOWER"):
+        check_node("ConvTranspose", x, weights, strides=[3, 2], output_shape=[10, 8], auto_pad=pads)

@@ -58,6 +58,74 @@ def Conv(
     ).result
 
 
+@operator(since=1)
+def ConvTranspose(
+    X: Value,
+    W: Value,
+    B: Value | None = None,
+    *,
+    auto_pad: str = "NOTSET",
+    dilations: Ints = (),
+    group: int = 1,
+    kernel_shape: Ints = (),
+    output_padding: Ints = (),
+    output_shape: Ints = (),
+    pads: Ints = (),
+    strides: Ints = (),
+) -> Value:
+    """A convolution of X with zeros between its elements, and of the turned weights."""
+    sizes, kernel = X.tensor.dims[2:], W.tensor.dims[2:]
+    rank = len(sizes)
+    steps, gaps = strides or (1,) * rank, dilations or (1,) * rank
+    extra = output_padding or (0,) * rank
+    reach = [gap * (taps - 1) for gap, taps in zip(gaps, kernel, strict=True)]
+    cropped = pads or (0,) * (2 * rank)
+    if output_shape or auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+        wanted = output_shape[-rank:] or [n * step for n, step in zip(sizes, steps, strict=True)]
+        begin: list[int] = []
+        end: list[int] = []
+        for i, want in enumerate(wanted):
+            total = steps[i] * (sizes[i] - 1) + extra[i] + reach[i] + 1 - want
+            small = total // 2
+            begin.append(small if auto_pad == "SAME_UPPER" else total - small)
+            end.append(total - begin[-1])
+        cropped = (*begin, *end)
+    before = [reach[i] - cropped[i] for i in range(rank)]
+    # Spreading leaves zeros behind the last element too.
+    after = [reach[i] - cropped[rank + i] + extra[i] - (steps[i] - 1) for i in range(rank)]
+    x = _spread(X, steps)
+    if min((*before, *after), default=0) < 0:
+        x = ops.Pad(x, (0, 0, *before, 0, 0, *after)).result
+        before, after = [0] * rank, [0] * rank
+    w = _turned(W, group)
+    return ops.Conv(x, w, b=B, pads=(*before, *after), dilations=dilations, groups=group).result
+
+
+def _spread(x: Value, steps: Sequence[int]) -> Value:
+    """`step - 1` zeros behind each element along the spatial axes."""
+    if all(step == 1 for step in steps):
+        return x
+    batch, channels, *sizes = x.tensor.dims
+    apart = ops.Reshape(x, (batch, channels, *(n for size in sizes for n in (size, 1)))).result
+    zeros = [n for step in steps for n in (0, step - 1)]
+    wide = ops.Pad(apart, (*(0,) * (2 + len(zeros)), 0, 0, *zeros)).result
+    whole = (size * step for size, step in zip(sizes, steps, strict=True))
+    return ops.Reshape(wide, (batch, channels, *whole)).result
+
+
+def _turned(w: Value, groups: int) -> Value:
+    """[C, O / groups, *K] as the weights [O, C / groups, *K] of a convolution, back to front."""
+    channels, outputs, *kernel = w.tensor.dims
+    rank = len(kernel)
+    split = ops.Reshape(w, (groups, channels // groups, outputs, *kernel)).result
+    order = (0, 2, 1, *range(3, 3 + rank))
+    shape = (groups * outputs, channels // groups, *kernel)
+    swapped = ops.Reshape(ops.Transpose(split, order).result, shape).result
+    starts = (0, 0, *(taps - 1 for taps in kernel))
+    stops = (*shape[:2], *(-1,) * rank)
+    return ops.Slice(swapped, starts, stops, (1, 1, *(-1,) * rank)).result
+
+
 @operator(since=10)
 def ConvInteger(
     x: Value,

@@ -8,10 +8,10 @@ from typing import Literal
 import numpy as np
 
 import mcc.ops as ops
-from mcc.ir import Array, OpError, Value
+from mcc.ir import Array, OpError, Value, constant
 
 from ..registry import Ints, OutputCount, UnsupportedError, operator
-from .common import axes_of, axis_of
+from .common import axes_of, axis_of, scalar_like
 
 
 def reshaped(x: Value, shape: Ints) -> Value:
@@ -222,3 +222,12 @@ def SpaceToDepth(input: Value, *, blocksize: int) -> Value:
     split = ops.Reshape(input, (n, c, h // b, b, w // b, b)).result
     moved = ops.Transpose(split, (0, 3, 5, 1, 2, 4)).result
     return ops.Reshape(moved, (n, c * b * b, h // b, w // b)).result
+
+
+@operator(since=14)
+def Trilu(input: Value, k: Ints | None = None, *, upper: int = 1) -> Value:
+    rows, columns = input.tensor.dims[-2:]
+    offset = k[0] if k else 0
+    distance = np.arange(columns) - np.arange(rows)[:, None]
+    kept = distance >= offset if upper else distance <= offset
+    return ops.Where(constant(kept).result, input, scalar_like(0, input)).result

@@ -1,11 +1,13 @@
 """Reductions over axes."""
 # ruff: noqa: N802  (names are ONNX's)
 
+import numpy as np
+
 import mcc.ops as ops
-from mcc.ir import Value
+from mcc.ir import DType, Value, constant
 
 from ..registry import Ints, operator
-from .common import axes_of
+from .common import axes_of, axis_of, scalar_like
 
 
 def _axes(x: Value, axes: Ints | None, noop_with_empty_axes: int) -> tuple[int, ...]:
@@ -68,3 +70,29 @@ def ReduceMin(
 @operator(since=1)
 def ReduceMin_1(data: Value, *, axes: Ints = (), keepdims: int = 1) -> Value:
     return ReduceMin(data, axes, keepdims=keepdims)
+
+
+@operator(since=1)
+def ArgMax(data: Value, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0) -> Value:
+    """The largest number, or the negative of the largest negated one, of a place with the maximum.
+
+    NaN has no place in ONNX's order.
+    """
+    along = axis_of(axis, data.tensor.rank)
+    size = data.tensor.dims[along]
+    column = (-1, *(1,) * (data.tensor.rank - along - 1))
+    most = ops.ReduceMax(data, (along,), keepdims=True).result
+    found = ops.Equal(data, most).result
+    places = np.arange(size, dtype=np.int64).reshape(column)
+    numbers = constant(places if select_last_index else -places).result
+    candidates = ops.Where(found, numbers, scalar_like(-size, numbers)).result
+    best = ops.ReduceMax(candidates, (along,), keepdims=bool(keepdims)).result
+    return best if select_last_index else ops.Neg(best).result
+
+
+@operator(since=1)
+def ArgMin(data: Value, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0) -> Value:
+    # The smallest integer of a type, and unsigned ones, have no negative there.
+    wide = ops.Cast(data, DType.I64).result if data.tensor.dtype.is_integer else data
+    negated = ops.Neg(wide).result
+    return ArgMax(negated, axis=axis, keepdims=keepdims, select_last_index=select_last_index)
