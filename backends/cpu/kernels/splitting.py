@@ -29,7 +29,6 @@ from .split_blocking import (
 )
 from .tile_blocking import SHORT
 from .windows import Windows, finish_windows
-from .winograd_conv import choose_winograd
 
 _COLD_WEIGHT = 0.3
 """Cycles that the vector kernel waits for a weight from beyond the second-level cache."""
@@ -55,7 +54,6 @@ def _blocking(
     tail: Tail,
     other: Product,
     machine: Machine,
-    least: float = math.inf,
 ) -> SplitBlocking | None:
     """How to block in tiles; None where vectors are faster, by `other` or by lists of blocks.
 
@@ -69,7 +67,6 @@ def _blocking(
         tail: What is computed on the sums.
         other: What vectors would do.
         machine: For which.
-        least: Cycles of what else there is.
     """
     if run < LEAST_RUN:
         return None
@@ -85,7 +82,7 @@ def _blocking(
     theirs += _COLD_WEIGHT * matrices * results * depth
     if len(weights) == 1:
         theirs = min(theirs, lines * pruned_cycles(weights[0], tile.extent, machine))
-    return blocking if mine < min(theirs, least) else None
+    return blocking if mine < theirs else None
 
 
 def _by_weights(lead: list[Loop], tile: Loop) -> tuple[list[Loop], list[Loop]]:
@@ -100,7 +97,7 @@ def _by_weights(lead: list[Loop], tile: Loop) -> tuple[list[Loop], list[Loop]]:
 def split_conv(
     op: Conv, planner: Planner, tail: Tail, view: Windows, other: Product, weights: Array
 ) -> bool:
-    """Write the kernel, unless vectors are faster: by `other`, by lists of blocks, by Winograd."""
+    """Write the kernel, unless vectors are faster: by `other` or by lists of blocks."""
     if view.channel != 1 or not _may_split(weights, other, tail, planner.machine):
         return False
     outputs, depth = weights.shape[0] // op.groups, weights.shape[1]
@@ -116,7 +113,6 @@ def split_conv(
     around, positions = _by_weights(lead, tile)
     runs = rows.reshape(op.groups, outputs, count, inner.extent).transpose(0, 2, 3, 1)
     matrices = runs.reshape(op.groups, -1, outputs)
-    winograd = choose_winograd(op, planner.machine, tail, view, other, weights)
     blocking = _blocking(
         lead,
         tile,
@@ -127,7 +123,6 @@ def split_conv(
         tail,
         other,
         planner.machine,
-        math.inf if winograd is None else winograd.cycles,
     )
     if blocking is None:
         return False

@@ -35,7 +35,7 @@ def winograd_conv(
     op: Conv, planner: Planner, tail: Tail, view: Windows, product: Product, weights: Array
 ) -> bool:
     """Write the kernels, where they are expected to be faster than the direct convolution."""
-    choice = choose_winograd(op, planner.machine, tail, view, product, weights)
+    choice = _choose(op, planner.machine, tail, view, product, weights)
     if choice is None:
         return False
     filtering, lanes = choice.filtering, product.lanes
@@ -67,7 +67,7 @@ def winograd_conv(
     return True
 
 
-def choose_winograd(
+def _choose(
     op: Conv, machine: Machine, tail: Tail, view: Windows, product: Product, weights: Array
 ) -> StripChoice | None:
     """None where the kernel does not apply or is not expected to beat the direct convolution."""
