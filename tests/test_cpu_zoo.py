@@ -27,6 +27,8 @@ FLOAT_MODELS = [
     "mnist_cnn",
     "wide_deep_adult",
     "vit_mnist",
+    "yolox_nano",
+    "dtln_1",
 ]
 VENDOR_INT8_MODELS = ["ic_resnet8", "kws_dscnn", "vww_mobilenet", "ad_autoencoder", "sww_dscnn1d"]
 OWN_INT8_MODELS = ["ic_resnet8", "kws_dscnn", "vww_mobilenet", "ad_autoencoder", "resnet20_cifar10"]
