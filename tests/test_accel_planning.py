@@ -1,6 +1,7 @@
 """Loops from repetitions, places in DRAM, and which ops the accelerator takes."""
 
 import math
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -263,3 +264,14 @@ def test_neighbouring_slots_lie_in_different_banks() -> None:
     assert [start // 4096 for start in starts] == [1, 2, 3, 1, 2]
     # One more than fits so: then they lie one after the other, across banks.
     assert Region(4096, 16384, 4096).slots(2400, 5) == (4096, 6496, 8896, 11296, 13696)
+
+
+def test_what_sticks_out_of_a_plan_of_memory_is_placed_first() -> None:
+    """None of the greedy orders reaches the bound here."""
+    lines = [(4, 1, 3), (3, 5, 6), (4, 3, 5), (2, 4, 5), (2, 0, 1), (1, 1, 2)]
+    lifetimes = [Lifetime(64 * size, first, last) for size, first, last in lines]
+    found = place(lifetimes, 0)
+    assert found.peak == found.lower_bound == 64 * 9
+    for (i, a), (j, b) in combinations(enumerate(lifetimes), 2):
+        first, second = sorted([(found.offsets[i], a.nbytes), (found.offsets[j], b.nbytes)])
+        assert not a.meets(b) or first[0] + first[1] <= second[0]
