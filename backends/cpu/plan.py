@@ -25,7 +25,7 @@ from .fuse import absorbed_values
 from .machine import Machine
 from .problem import Problem
 from .registry import ELEMENTWISE, LOWERINGS, Strides, contiguous
-from .storage import STORABLE, Slot, stored
+from .storage import STORABLE, Slot, outside_heap, stored
 from .tail import Anchor, Apply, Leaf, Node, Operand, Tail
 from .tir import Buffer, Expr, Writer
 
@@ -129,7 +129,7 @@ class Planner:
         key = blake2b(flat.dtype.name.encode())
         key.update(flat.view(np.uint8).data)
         if (digest := key.digest()) not in self._constants:
-            self._constants[digest] = Slot(flat.dtype.name, flat.size, flat)
+            self._constants[digest] = Slot(flat.dtype.name, flat.size, outside_heap(flat))
         return self._constants[digest]
 
     def call(

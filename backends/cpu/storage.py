@@ -1,6 +1,9 @@
 """Flat arrays in memory, as kernels see the values of a module."""
 
+import mmap
 from dataclasses import dataclass
+
+import numpy as np
 
 from mcc.ir import Array, DType
 
@@ -35,3 +38,20 @@ class Slot:
     size: int
     """Elements; an empty tensor has one that nobody looks at."""
     data: Array | None = None
+
+
+_LARGE = 1 << 20
+
+
+def outside_heap(array: Array) -> Array:
+    """An array whose memory goes back to the system with it.
+
+    Packed weights are made among small objects that live longer, so the heap would keep their
+    pages until the end, beside the library that has them too. Read-only arrays are the module's own
+    weights, which stay; they and small ones are returned as they are.
+    """
+    if array.nbytes < _LARGE or not array.flags.writeable:
+        return array
+    copy = np.frombuffer(mmap.mmap(-1, array.nbytes), array.dtype)
+    copy[:] = array
+    return copy
