@@ -118,6 +118,19 @@ def test_additions_that_cannot_be_accumulated_say_why(build: Callable[[], Module
     assert len(ops_named(lowered(module), "qadd")) == 1
 
 
+def test_a_bias_out_of_reach_of_a_dead_residual_leaves_the_addition_alone() -> None:
+    # Nothing but zeros goes in and past: their scale is the smallest, and 1 is no 32-bit multiple.
+    net = Network((1, 3, 6, 6))
+    dead = net.add(Conv(net.x, net.weight(3, 3, 1, 1, spread=0.0)))
+    body = net.add(Conv(dead, net.weight(3, 3, 1, 1), b=net.weight(3)))
+    report = RewriteReport()
+    module = quantized(net.module(net.residual(dead, body)), ACCUMULATE, report)
+    assert "the product's bias is too large for units of the residual" in {
+        reason for _, _, reason in report.declined
+    }
+    assert lowered(module)
+
+
 def fine_residual(spread: float) -> Module:
     """A residual that is `spread` times as large as what one unit of the accumulator weighs."""
     net = Network((1, 3, 6, 6), 5)

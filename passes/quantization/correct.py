@@ -25,10 +25,10 @@ from mcc.ops import Add, Conv, Dequantize, Matmul, clamp
 
 from .clone import with_operands
 from .overflow import accumulator_bounds
-from .products import BIAS_LIMIT, rows_of
+from .products import rows_of
 from .ranges import Feeds
 from .residual import factors
-from .scheme import Scheme
+from .scheme import BIAS_LIMIT, Scheme
 
 MEMORY = 2**28
 """Bytes that the samples' activations may take together."""

@@ -10,11 +10,8 @@ from mcc.ops import Conv, Matmul
 from .encoding import SMALLEST_SCALE, Encoding, power_below
 from .overflow import LARGEST, Bounds, accumulator_bounds
 from .residual import factors
-from .scheme import Scheme
+from .scheme import BIAS_LIMIT, Scheme
 from .weights import Weights, accumulator_scale, quantize_weights, weight_scale
-
-BIAS_LIMIT = 2**30
-"""A bias beyond it takes a coarser weight scale: its channel's weights hardly matter beside it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from mcc.ops import Add, Conv, Matmul
 
 from .encodings import Encodings
 from .roles import Role, Roles
-from .scheme import LARGEST_FACTOR, Scheme
+from .scheme import BIAS_LIMIT, LARGEST_FACTOR, Scheme
 
 TOLERANCE = 2.0**-22
 """Two float32 roundings (of s_w, and of s_x * s_w) stay within 2^-23."""
@@ -83,6 +83,10 @@ def plan_residuals(
                 (op, "neither operand is a convolution or matrix product that nothing else reads")
             )
             continue
+        candidates = [c for c in candidates if _holds_bias(c, encodings)]
+        if not candidates:
+            declined.append((op, "the product's bias is too large for units of the residual"))
+            continue
         chosen[op] = min(candidates, key=lambda c: _loss(c, encodings, peaks, scheme))
     # Raising one scale raises what the products that read it need: look again until all rests.
     for _ in range(len(chosen) + 1):
@@ -114,6 +118,14 @@ def _fits(
         and product.r is None
         and constant_of(residual) is None
         and residual in encodings
+    )
+
+
+def _holds_bias(plan: Accumulated, encodings: Encodings) -> bool:
+    """Whether the bias fits the accumulator, whose unit is at most the residual's scale."""
+    b = constant_of(plan.product.b)
+    return b is None or float(np.max(np.abs(b), initial=0)) <= (
+        encodings[plan.residual].scale * BIAS_LIMIT
     )
 
 

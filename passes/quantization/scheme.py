@@ -9,6 +9,9 @@ from mcc.ir import UserError
 Method = Literal["minmax", "percentile", "mse"]
 Mode = Literal["strict", "portable"]
 
+BIAS_LIMIT = 2**30
+"""A bias beyond it takes a coarser weight scale: its channel's weights hardly matter beside it."""
+
 LARGEST_FACTOR = 254
 """The largest residual factor k: 2 * 127, two identity tiles of an int8 array."""
 
