@@ -4,6 +4,7 @@
 """
 
 import errno
+import gc
 import sys
 from importlib import import_module
 
@@ -75,6 +76,9 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    # Ops and values refer to each other and live long: by default the collector walks all of them
+    # a hundred times in a large compile, for nothing.
+    gc.set_threshold(100_000, 20, 100)
     sys.exit(run(sys.argv[1:]))
 
 

@@ -67,16 +67,8 @@ def _verify_op(op: Op, region: Region, defined: set[Value]) -> None:
         raise VerifyError(f"{op.op_name} is linked into another region\n{with_caret(op, None)}")
     if isinstance(op, Yield) and region.last is not op:
         raise VerifyError(f"yield must be the last op of its region\n{with_caret(op, None)}")
-    for field in op.spec_fields:
-        held = op.__dict__[field.name]
-        operands = cast(tuple[object, ...], held) if isinstance(held, tuple) else (held,)
-        for value in operands:
-            if isinstance(value, Value) and value not in defined:
-                raise VerifyError(
-                    f"{op.op_name}: {field.name} is not defined before, or in another region\n"
-                    f"{with_caret(op, field.name)}",
-                    field.name,
-                )
+    if not defined.issuperset(op.operands):
+        _refuse_undefined(op, defined)
     try:
         types = op.infer()
     except OpError as error:
@@ -96,3 +88,17 @@ def _verify_op(op: Op, region: Region, defined: set[Value]) -> None:
             raise VerifyError(
                 f"{op.op_name}: axes{value.axes} is no permutation\n{with_caret(op, None)}"
             )
+
+
+def _refuse_undefined(op: Op, defined: set[Value]) -> None:
+    """The first field of an op that reads what is not there."""
+    for field in op.spec_fields:
+        held = op.__dict__[field.name]
+        operands = cast(tuple[object, ...], held) if isinstance(held, tuple) else (held,)
+        for value in operands:
+            if isinstance(value, Value) and value not in defined:
+                raise VerifyError(
+                    f"{op.op_name}: {field.name} is not defined before, or in another region\n"
+                    f"{with_caret(op, field.name)}",
+                    field.name,
+                )
