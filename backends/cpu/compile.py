@@ -1,5 +1,6 @@
 """From a module to artifact members: the library, and the table of what it holds."""
 
+import gc
 import json
 import tempfile
 from collections.abc import Mapping
@@ -46,6 +47,7 @@ def library_members(
         table = json.dumps(_table(module, source), indent=1).encode()
         summary = report(module, source, path.stat().st_size)
         del source  # packed weights are on disk now, and not needed twice
+        gc.collect()  # kernels and plan refer to each other
         return {"library.so": path.read_bytes(), "library.json": table, "report.json": summary}
 
 
