@@ -82,9 +82,9 @@ class _Kernel(ABC):
     ) -> None:
         """Write the states of step `at` from those before."""
 
-    @abstractmethod
     def states(self, out: Buffer, at: Index) -> _States:
-        """Where the states of a step lie."""
+        """Where the states of a step lie; one with more than h says so."""
+        return {"h": _State(out, index_sum((at, self.size)))}
 
     def __call__(self, writer: Writer, inputs: tuple[Buffer, ...], out: Buffer) -> None:
         if not self.steps * self.batch * self.hidden:
@@ -262,9 +262,6 @@ class _RnnKernel(_Kernel):
         super().__init__(op, operands, lanes)
         self.op = op
 
-    def states(self, out: Buffer, at: Index) -> _States:
-        return {"h": _State(out, index_sum((at, self.size)))}
-
     def step(
         self, writer: Writer, given: dict[str, Buffer], out: Buffer, at: Index, before: _States
     ) -> None:
@@ -287,9 +284,6 @@ class _GruKernel(_Kernel):
     def __init__(self, op: Gru, operands: Sequence[str], lanes: int) -> None:
         super().__init__(op, operands, lanes)
         self.op = op
-
-    def states(self, out: Buffer, at: Index) -> _States:
-        return {"h": _State(out, index_sum((at, self.size)))}
 
     def step(
         self, writer: Writer, given: dict[str, Buffer], out: Buffer, at: Index, before: _States
