@@ -9,13 +9,14 @@ import pytest
 from cpu_cases import Array, Cases, Chain, chained
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processors import native_without
 
 from mcc import compile
 from mcc.backends.cpu import library_members
 from mcc.ir import DType, Module, Op, Region, Tensor, UserError, Value, Yield, constant, evaluate
 from mcc.ops import Add, Cast, Conv, Dequantize, Matmul, Quantize, Relu
 from mcc.passes import Bf16, run_passes
-from mcc.runtime import Session, Target, load_target, processor_flags
+from mcc.runtime import Session, load_target, processor_flags
 from mcc.verify import verify
 
 needs_bf16 = pytest.mark.skipif(
@@ -143,11 +144,9 @@ def test_a_model_compiled_with_the_option_computes_what_the_pass_says() -> None:
 
 
 def test_a_processor_without_it_is_refused() -> None:
-    record = load_target("cpu").to_dict()
-    record["host"] = {"isa": "native", "features": ["-amx-bf16"]}
     module = run_passes(network()[0], (Bf16(),))
     with pytest.raises(UserError, match=r"has no products of bfloat16 \(AMX\)(?s:.)*--precision"):
-        library_members(module, Target.from_dict(record))
+        library_members(module, native_without("amx-bf16"))
 
 
 @needs_bf16

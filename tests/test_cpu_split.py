@@ -10,6 +10,7 @@ import pytest
 from cpu_cases import Array, Cases, bind
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processors import native_without
 
 from mcc.backends.cpu import library_members
 from mcc.backends.cpu.kernels import splitting
@@ -37,12 +38,6 @@ def always_split(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def floats(rng: np.random.Generator, *shape: int) -> Array:
     return rng.standard_normal(shape).astype("f4")
-
-
-def target_without(*features: str) -> Target:
-    record = load_target("cpu").to_dict()
-    record["host"] = {"isa": "native", "features": [f"-{name}" for name in features]}
-    return Target.from_dict(record)
 
 
 def product(x: Array, w: Array) -> Module:
@@ -247,7 +242,7 @@ def test_targets_can_do_without() -> None:
     x, w = floats(rng, 128, 256), floats(rng, 256, 256)
     assert kernels(library_of(product(x, w), load_target("cpu"))) == {"model_split_matmul"}
     for feature in ("amx-bf16", "amx-tile"):
-        library = library_of(product(x, w), target_without(feature))
+        library = library_of(product(x, w), native_without(feature))
         assert kernels(library) == {"model_matmul"}
         assert "amx_bf16" not in library.table.machine.flags
 

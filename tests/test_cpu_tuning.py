@@ -9,6 +9,7 @@ import pytest
 from cpu_cases import Array, attach
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processors import native_without
 
 from mcc.backends import Tuning
 from mcc.backends.cpu import library_members
@@ -22,15 +23,8 @@ from mcc.ops import Conv, Matmul
 from mcc.runtime import Target, load_target, processor_flags
 from mcc.runtime.library import Library
 
-
-def without_tiles() -> Target:
-    """This processor, which multiplies in vectors: those are what is tuned."""
-    record = load_target("cpu").to_dict()
-    record["host"] = {"features": ["-amx-tile", "-amx-int8", "-amx-bf16"]}
-    return Target.from_dict(record)
-
-
-TARGET = without_tiles()
+TARGET = native_without("amx-tile", "amx-int8", "amx-bf16")
+"""This processor, which multiplies in vectors: those are what is tuned."""
 TILES = load_target("cpu")
 needs_tiles = pytest.mark.skipif(
     "amx_int8" not in processor_flags(), reason="this processor has no AMX for bytes"
@@ -286,7 +280,7 @@ def test_no_choice_of_tiles_changes_a_bit(folder: Path, numbers: list[int]) -> N
 @settings(max_examples=12, deadline=None)
 def test_no_choice_changes_a_bit(folder: Path, numbers: list[int]) -> None:
     rng = np.random.default_rng(5)
-    target = without_tiles()
+    target = TARGET
     module = layers(DType.I8)
     feeds = [rng.integers(-128, 128, value.tensor.dims).astype("i1") for value in module.inputs]
     tuning = chosen(target, module, numbers, folder / "integers.json")
