@@ -27,8 +27,8 @@ class Backend:
     """What a target file gives as `backend`."""
     stages: Callable[[Target], tuple[Stage, ...]]
     """The stages after `lowered`, in order."""
-    emit: Callable[[Module, Target, Progress | None, Tuning], Mapping[str, bytes]]
-    """Artifact members from the module of the last stage."""
+    emit: Callable[[Module, Target, Progress | None, Tuning], Mapping[str, bytes | Module]]
+    """Artifact members from the module of the last stage; a module becomes member `NAME.mir`."""
     quantize: str = "none"
     """The default of `--quantize`: `none` where floats run well, `int8` where only integers do."""
     tunes: bool = False

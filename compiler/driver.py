@@ -11,11 +11,13 @@ from mcc.ir import (
     Module,
     Progress,
     UserError,
+    Weights,
     known_names,
     load_module,
     no_progress,
     parse,
     print_module,
+    weights_to_bytes,
 )
 from mcc.ops import Dequantize, Quantize
 from mcc.passes import (
@@ -37,7 +39,7 @@ from mcc.passes import (
     run_passes,
     scheme_for,
 )
-from mcc.runtime import Artifact, Manifest, load_target, module_members
+from mcc.runtime import WEIGHTS, Artifact, Manifest, load_target
 
 from .export import ONNX
 from .options import Options, options_of
@@ -140,17 +142,25 @@ class Compilation:
     def artifact(self, source: "Source") -> Artifact:
         """Walk to the end and emit."""
         members: dict[str, bytes] = {}
+        weights = Weights()
         manifest: Manifest | None = None
         last: Module | None = None
         kept = {"quantized": "module", "lowered": "lowered"}
         for name, module in self.walk(source):
             if name in kept:
                 # What a check holds the program against, and what is exported.
-                members |= _shared(module_members(kept[name], module), members)
+                members[f"{kept[name]}.mir"] = print_module(module, weights).text.encode()
             manifest = self.manifest(module) if name == "lowered" else manifest
             last = module
         assert last is not None, "a walk has at least its first stage"
-        members |= self.backend.emit(last, self.target, self.progress, self.tuning)
+        emitted = self.backend.emit(last, self.target, self.progress, self.tuning)
+        for name, item in emitted.items():
+            if isinstance(item, Module):
+                members[f"{name}.mir"] = print_module(item, weights).text.encode()
+            else:
+                members[name] = item
+        if weights.arrays:
+            members[WEIGHTS] = weights_to_bytes(weights.arrays)
         # A start behind `lowered` gives an artifact that runs, with nothing to verify against.
         return Artifact(manifest or self.manifest(last), members)
 
@@ -305,11 +315,3 @@ class Compilation:
 
     def _backend_step(self, stage: Stage) -> Step:
         return stage.name, lambda module: self.run(module, stage.passes)
-
-
-def _shared(new: Mapping[str, bytes], old: Mapping[str, bytes]) -> dict[str, bytes]:
-    """New members, as the old ones' objects where they are equal: large weights are held once."""
-    return {
-        name: next((known for known in old.values() if known == data), data)
-        for name, data in new.items()
-    }

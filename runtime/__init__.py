@@ -1,7 +1,7 @@
 """What runs artifacts: their format, sessions, the instruction set and its simulator."""
 
 from .aligned import aligned_zeros
-from .artifact import Artifact, Manifest, Port, from_bytes, load, module_members
+from .artifact import WEIGHTS, Artifact, Manifest, Port, from_bytes, load
 from .frame import Frame
 from .outcome import LayerStats, Observer, RunOutcome, RunStats
 from .processor import permit_tiles, processor_flags
@@ -10,6 +10,7 @@ from .session import NodeArg, Runner, Session
 from .target import Accelerator, Target, load_target, target_names
 
 __all__ = [
+    "WEIGHTS",
     "Accelerator",
     "Artifact",
     "Frame",
@@ -33,7 +34,6 @@ __all__ = [
     "from_bytes",
     "load",
     "load_target",
-    "module_members",
     "permit_tiles",
     "processor_flags",
     "target_names",

@@ -17,21 +17,15 @@ from typing import IO
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError, field_validator
 
-from mcc.ir import (
-    DType,
-    Module,
-    UserError,
-    parse,
-    weights_from_bytes,
-    weights_to_bytes,
-    write_atomically,
-)
-from mcc.ir import print_module as print_to_text
+from mcc.ir import DType, Module, UserError, parse, weights_from_bytes, write_atomically
 
 from .target import Target
 
-FORMAT = 1
+FORMAT = 2
+"""Raised where an older mcc would misread a file. Format 1 kept each module's constants apart."""
 MANIFEST = "manifest.json"
+WEIGHTS = "weights.safetensors"
+"""The member with the large constants of all modules, each once."""
 _PROBE = 1 << 16
 """Bytes from the middle of a member that tell whether the rest is worth compressing."""
 _WORTH = 0.8
@@ -107,8 +101,9 @@ class Artifact:
             UserError: Where the artifact has no such member.
         """
         text = self.member(f"{name}.mir")
-        weights = self.members.get(f"{name}.safetensors")
-        arrays = weights_from_bytes(weights, f"{name}.safetensors") if weights else {}
+        file = f"{name}.safetensors" if self.manifest.format == 1 else WEIGHTS
+        weights = self.members.get(file)
+        arrays = weights_from_bytes(weights, file) if weights else {}
         try:
             return parse(text.decode(), arrays, source=f"{name}.mir")
         except UnicodeDecodeError as error:
@@ -151,19 +146,24 @@ def load(path: str | Path) -> Artifact:
     """
     where = str(path)
     try:
-        content = Path(path).read_bytes()
+        file = Path(path).open("rb")  # noqa: SIM115 (only what opening raises is caught here)
     except FileNotFoundError:
         raise UserError("no such file", where=where) from None
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", where=where) from None
-    return from_bytes(content, where)
+    with file:
+        return _read(file if file.seekable() else io.BytesIO(file.read()), where)  # a pipe
 
 
 def from_bytes(content: bytes, where: str = "<bytes>") -> Artifact:
     """An artifact from the content of its file; raises as `load` does."""
+    return _read(io.BytesIO(content), where)
+
+
+def _read(file: IO[bytes], where: str) -> Artifact:
     remedy = "compile the model again"
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        with zipfile.ZipFile(file) as archive:
             members = {name: archive.read(name) for name in archive.namelist()}
         manifest = Manifest.model_validate_json(members.pop(MANIFEST))
     except (*_DAMAGED, KeyError, OSError, ValueError) as error:
@@ -193,15 +193,6 @@ def from_bytes(content: bytes, where: str = "<bytes>") -> Artifact:
                 remedy=remedy,
             )
     return Artifact(manifest, members)
-
-
-def module_members(name: str, module: Module) -> dict[str, bytes]:
-    """A module as members `NAME.mir` and, where it has large constants, `NAME.safetensors`."""
-    printed = print_to_text(module)
-    members = {f"{name}.mir": printed.text.encode()}
-    if printed.weights:
-        members[f"{name}.safetensors"] = weights_to_bytes(dict(printed.weights))
-    return members
 
 
 def _entry(name: str, data: bytes) -> zipfile.ZipInfo:

@@ -1,11 +1,14 @@
 """Artifacts: whole or refused."""
 
+import os
 import zipfile
 from pathlib import Path
+from threading import Thread
 
+import numpy as np
 import pytest
 
-from mcc.ir import UserError
+from mcc.ir import UserError, evaluate, weights_to_bytes
 from mcc.runtime import Artifact, Manifest, Port, from_bytes, load, load_target
 
 
@@ -36,6 +39,37 @@ def test_an_artifact_reads_back(artifact: Artifact, tmp_path: Path) -> None:
 
 def test_equal_artifacts_are_equal_bytes(artifact: Artifact) -> None:
     assert artifact.to_bytes() == Artifact(artifact.manifest, dict(artifact.members)).to_bytes()
+
+
+SCALED = """module @scaled(%x: f32[10]) -> ("y") {
+  %w = constant(@w) : f32[10]
+  %y = mul(%x, %w) : f32[10]
+  yield(%y)
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("format_", "member"), [(1, "module.safetensors"), (2, "weights.safetensors")]
+)
+def test_weights_are_found_where_the_format_puts_them(
+    artifact: Artifact, format_: int, member: str
+) -> None:
+    w = np.arange(10, dtype=np.float32)
+    members = {"module.mir": SCALED.encode(), member: weights_to_bytes({"w": w})}
+    manifest = artifact.manifest.model_copy(update={"format": format_})
+    back = from_bytes(Artifact(manifest, members).to_bytes())
+    [y] = evaluate(back.module("module"), {"x": np.full(10, 2, np.float32)}).values()
+    assert np.array_equal(y, 2 * w)
+
+
+def test_an_artifact_may_come_through_a_pipe(artifact: Artifact, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = Thread(target=pipe.write_bytes, args=(artifact.to_bytes(),))
+    writer.start()
+    assert dict(load(pipe).members) == dict(artifact.members)
+    writer.join()
 
 
 def test_a_missing_member_names_those_there_are(artifact: Artifact) -> None:
@@ -95,7 +129,7 @@ def test_a_removed_member_is_found(artifact: Artifact, tmp_path: Path) -> None:
 def test_a_newer_format_is_refused(artifact: Artifact) -> None:
     newer = artifact.manifest.model_copy(update={"format": 99})
     with pytest.raises(
-        UserError, match=r"artifact format 99, this mcc reads up to 1\n  update mcc"
+        UserError, match=r"artifact format 99, this mcc reads up to 2\n  update mcc"
     ):
         from_bytes(Artifact(newer, artifact.members).to_bytes())
 

@@ -7,16 +7,17 @@ from typing import Literal, cast
 
 import numpy as np
 import pytest
-from onnx_models import Array
+from onnx import helper
+from onnx_models import Array, model_of
 from reference import onnxruntime_outputs
 
 import mcc
 from mcc.backends.onnx import export
 from mcc.cli import run
 from mcc.driver import Compilation
-from mcc.ir import evaluate, parse, print_module
+from mcc.ir import Constant, evaluate, parse, print_module, weights_from_bytes
 from mcc.options import Options
-from mcc.runtime import Artifact, isa
+from mcc.runtime import WEIGHTS, Artifact, isa
 from mcc.runtime import target as target_module
 from mcc.runtime.program import Program
 from mcc.verify import verify
@@ -194,6 +195,43 @@ def test_every_stage_prints_parses_and_goes_on(
             np.testing.assert_array_equal(
                 mcc.Session(resumed).run(None, feeds)[0], mcc.Session(whole).run(None, feeds)[0]
             )
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_weights_are_stored_once(compiled: Make, way: Way) -> None:
+    artifact = compiled(way)
+    files = [name for name in artifact.members if name.endswith(".safetensors")]
+    assert files == [WEIGHTS]
+    arrays = weights_from_bytes(artifact.member(WEIGHTS), WEIGHTS)
+    contents = {(str(array.dtype), array.shape, array.tobytes()) for array in arrays.values()}
+    assert len(contents) == len(arrays)
+    used = {
+        op.data.name
+        for name in ("module", "lowered")
+        for op in artifact.module(name).body
+        if isinstance(op, Constant)
+    }
+    assert arrays.keys() <= used
+
+
+def test_what_the_host_computes_with_is_stored_with_the_weights(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    table = rng.standard_normal((12, 16)).astype(np.float32)
+    feeds: dict[str, Array] = {"words": np.array([3, 11, 0], np.int64)}
+    weights = {"table": table, "w": rng.standard_normal((16, 16)).astype(np.float32)}
+    nodes = [
+        helper.make_node("Gather", ["table", "words"], ["rows"]),
+        helper.make_node("Softmax", ["rows"], ["shares"]),
+        helper.make_node("MatMul", ["shares", "w"], ["y"]),
+    ]
+    artifact = mcc.compile(model_of(nodes, feeds, ["y"], weights), target="gemmini")
+    arrays = weights_from_bytes(artifact.member(WEIGHTS), WEIGHTS)
+    assert sum(array.shape == table.shape for array in arrays.values()) == 1
+    program = artifact.module("program")
+    assert any(isinstance(op, Constant) and op.data.array.shape == (12, 16) for op in program.body)
+    artifact.save(tmp_path / "words.mcc")
+    [y] = mcc.Session(tmp_path / "words.mcc").run(None, feeds)
+    assert np.array_equal(y, evaluate(artifact.module("lowered"), feeds)["y"])
 
 
 def test_the_same_model_gives_the_same_bytes(examples: Path, compiled: Make) -> None:

@@ -5,6 +5,7 @@ import tempfile
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from support import ir_test_ops
@@ -20,6 +21,7 @@ from mcc.ir import (
     OpError,
     Tensor,
     UserError,
+    Weights,
     evaluate,
     load_module,
     parse,
@@ -87,6 +89,19 @@ def test_every_op_evaluates_to_its_type(name: str) -> None:
         for output, value in zip(outputs.values(), module.outputs, strict=True):
             assert output.shape == value.tensor.shape
             assert output.dtype == value.tensor.dtype.numpy
+
+
+def test_texts_share_weights() -> None:
+    """Equal constants have one name in all texts, others that are called the same have two."""
+    rows = [np.arange(start, start + 10, dtype=np.float32) for start in (0, 0, 1)]
+    text = 'module @m() -> ("y") {\n  %y = constant(@w) : f32[10]\n  yield(%y)\n}\n'
+    modules = [parse(text, {"w": row}) for row in rows]
+    weights = Weights()
+    texts = [print_module(module, weights).text for module in modules]
+    assert texts == [text, text, text.replace("@w", "@w.1")]
+    assert list(weights.arrays) == ["w", "w.1"]
+    for row, shared in zip(rows, texts, strict=True):
+        assert np.array_equal(evaluate(parse(shared, weights.arrays), {})["y"], row)
 
 
 def test_an_op_without_valid_operands_is_reported() -> None:

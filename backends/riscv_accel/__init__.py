@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from mcc.backends import UNTUNED, Backend, Stage, Tuning
 from mcc.ir import Module, Progress
 from mcc.passes import ChannelsLast, Dce
-from mcc.runtime import Target, module_members
+from mcc.runtime import Target
 
 from .chaining import ChainLayers
 from .configure import Configure
@@ -35,12 +35,12 @@ def emit(
     target: Target,
     progress: Progress | None = None,
     tuning: Tuning = UNTUNED,
-) -> Mapping[str, bytes]:
+) -> Mapping[str, bytes | Module]:
     """The artifact's members from the last stage's module: what runs, its data, and a report."""
     del tuning  # the cycle model chooses
     linked = link(module, target, progress)
     return {
-        **module_members("program", linked.module),
+        "program": linked.module,
         **linked.program.to_members(),
         "report.json": report(linked, target),
     }

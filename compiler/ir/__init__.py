@@ -17,7 +17,7 @@ from .files import (
 )
 from .module import Module
 from .parser import parse
-from .printer import Printed, format_op, print_module, with_caret
+from .printer import Printed, Weights, format_op, print_module, with_caret
 from .rewriter import (
     Because,
     Progress,
@@ -59,6 +59,7 @@ __all__ = [
     "UserError",
     "Value",
     "VerifyError",
+    "Weights",
     "Yield",
     "apply_rules",
     "check_writable",

@@ -56,7 +56,7 @@ def parse_verified(text: str, weights: Mapping[str, Array] | None = None, *, sou
 
 def weights_to_bytes(weights: dict[str, Array]) -> bytes:
     """Named arrays as safetensors; of a type that it lacks, the bytes, and the type as metadata."""
-    from safetensors.numpy import save
+    from safetensors.numpy import save_file  # pyright: ignore[reportUnknownVariableType]
 
     plain: dict[str, Array] = {}
     notes: dict[str, str] = {}
@@ -70,7 +70,11 @@ def weights_to_bytes(weights: dict[str, Array]) -> bytes:
             notes[name] = f"{array.dtype.name} {list(array.shape)}"
         else:
             plain[name] = np.ascontiguousarray(array).reshape(array.shape)
-    return bytes(save(plain, notes or None))
+    # Through a file: in memory, safetensors holds two copies at a time.
+    with tempfile.TemporaryDirectory(prefix="mcc-weights-") as folder:
+        path = Path(folder) / "weights.safetensors"
+        save_file(plain, path, notes or None)
+        return path.read_bytes()
 
 
 def weights_from_bytes(content: bytes, where: str) -> dict[str, Array]:

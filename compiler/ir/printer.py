@@ -47,16 +47,32 @@ class _Unique:
         return candidate
 
 
-class Names:
-    """Gives every value and every constant a name that is unique in one text."""
+class Weights:
+    """Large constants by name, equal ones once. Texts may share them."""
 
     def __init__(self) -> None:
+        self.arrays: dict[str, Array] = {}
+        self._names: dict[bytes, str] = {}
+        self._unique = _Unique("__metadata__")  # what safetensors keeps for itself
+
+    def name(self, data: Data, hint: str) -> str:
+        """The name of a constant; a new one is called `hint` where it has no name itself."""
+        known = self._names.get(data.digest)
+        if known is None:
+            known = self._unique.take(data.name or hint or "constant")
+            self._names[data.digest] = known
+            self.arrays[known] = data.array
+        return known
+
+
+class Names:
+    """Gives every value a name that is unique in one text, and every constant one in `weights`."""
+
+    def __init__(self, weights: Weights | None = None) -> None:
         self._values: dict[Value, str] = {}
         self._value_names = _Unique()
         self._counter = 0
-        self.weights: dict[str, Array] = {}
-        self._weight_names: dict[bytes, str] = {}
-        self._unique_weights = _Unique("__metadata__")  # what safetensors keeps for itself
+        self.weights = Weights() if weights is None else weights
 
     def value(self, value: Value) -> str:
         known = self._values.get(value)
@@ -71,17 +87,17 @@ class Names:
         return f"%{self._counter - 1}"
 
     def weight(self, data: Data, hint: str) -> str:
-        known = self._weight_names.get(data.digest)
-        if known is None:
-            known = self._unique_weights.take(data.name or hint or "constant")
-            self._weight_names[data.digest] = known
-            self.weights[known] = data.array
-        return quoted("@", known)
+        return quoted("@", self.weights.name(data, hint))
 
 
-def print_module(module: Module) -> Printed:
-    """The module's text and its large constants by name."""
-    names = Names()
+def print_module(module: Module, weights: Weights | None = None) -> Printed:
+    """The module's text and its large constants by name.
+
+    Args:
+        module: What to print.
+        weights: Those of other texts, which this one shares and adds its own to.
+    """
+    names = Names(weights)
     params = ", ".join(_typed(names, value) for value in module.inputs)
     outputs = ", ".join(json.dumps(name) for name in module.output_names)
     meta = "".join(
@@ -90,7 +106,7 @@ def print_module(module: Module) -> Printed:
     lines = [f"module {quoted('@', module.name)}({params}) -> ({outputs}) {{\n{meta}"]
     _print_region_body(module.body, names, lines)
     lines.append("}\n")
-    return Printed("".join(lines), names.weights)
+    return Printed("".join(lines), names.weights.arrays)
 
 
 def format_op(op: Op) -> FormattedOp:
