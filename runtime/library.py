@@ -2,7 +2,6 @@
 
 import _ctypes  # dlclose, which ctypes itself does not offer
 import ctypes
-import math
 import os
 import tempfile
 import weakref
@@ -11,102 +10,18 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mcc.ir import Array, DType, UserError
+from mcc.ir import Array, UserError
 
 from .aligned import aligned_zeros
 from .artifact import Artifact
+from .memory import CallMemory, Place, check_number, shaped
 from .outcome import Observer, RunOutcome, RunStats, onnx_axes
-from .processor import Processor, check_processor, permit_tiles
+from .processor import check_processor, permit_tiles
+from .table import Call, Slot, Table
 
 _BUSY = ctypes.c_int32(0)
 """How many processors all libraries of the process keep busy; their code counts in it."""
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Entry(_Record):
-    """A tensor of the library."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-
-
-class Stored(Entry):
-    """A tensor that lies in memory at some time, in the slot of that number."""
-
-    slot: int
-    axes: tuple[int, ...] | None = None
-    """Axis i is axis `axes[i]` of the ONNX tensor."""
-
-
-class Slot(_Record):
-    """A flat array that kernels read or write. The first slots are the inputs."""
-
-    dtype: str
-    """numpy's name."""
-    size: int
-    weight: int | None
-    """Where a constant begins in the library's weights, in bytes."""
-
-
-class Call(_Record):
-    """A kernel's call; arrays are numbers of slots."""
-
-    kernel: str
-    """Its name; calls of equal kernels share one."""
-    value: str
-    """The value that it computes, perhaps with other calls."""
-    nodes: tuple[str, ...]
-    """The ONNX nodes of that value and of what is fused into it."""
-    inputs: tuple[int, ...]
-    output: int
-    replaced: int | None
-    """The input that the kernel finds in the memory of the output, and replaces."""
-    failure: int
-    """The status where the kernel refuses an operand; 0 where it never does."""
-    needed: bool
-    """Whether an inference makes this call, or only observers."""
-
-
-class Fused(_Record):
-    """A value that is computed inside the kernel of another and never stored."""
-
-    name: str
-    into: str
-
-
-class Table(_Record):
-    """What a library holds: `library.json` of an artifact."""
-
-    inputs: tuple[Entry, ...]
-    outputs: tuple[Entry, ...]
-    workspace: int
-    """Bytes that a call needs for what lies between inputs and outputs."""
-    failures: tuple[str, ...]
-    """What the status of a call means, from 1 on."""
-    slots: tuple[Slot, ...]
-    calls: tuple[Call, ...]
-    """In order."""
-    values: tuple[Stored, ...]
-    fused: tuple[Fused, ...]
-    machine: Processor
-
-    @classmethod
-    def from_json(cls, text: bytes | str) -> Self:
-        """Read the table; `UserError` for a malformed one."""
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            raise UserError(
-                f"the library's table is malformed: {error.errors()[0]['msg']}",
-                where="library.json",
-                remedy="compile the model again",
-            ) from None
 
 
 class Library:
@@ -137,7 +52,7 @@ class Library:
             raise UserError(f"{threads} threads cannot run anything", remedy="give 1 or more")
         self._code = _load(library)
         try:
-            self._function: Callable[..., int] = self._code.mcc_pool_call
+            self._function: Callable[..., int] = self._code.mcc_pool_run
             new, free = self._code.mcc_pool_new, self._code.mcc_pool_free
             self._weights = ctypes.addressof(ctypes.c_char.in_dll(self._code, "model_weights"))
         except (AttributeError, ValueError) as error:
@@ -147,7 +62,7 @@ class Library:
         if not self._pool:
             raise MemoryError("no memory for threads")
         weakref.finalize(self, _unload, free, self._pool, self._code._handle)
-        self._idle: list[_Frame] = []
+        self._idle: list[CallMemory] = []
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """The outputs for one array for each input, in the order of the table.
@@ -156,17 +71,17 @@ class Library:
             UserError: For wrong inputs: their number, dtypes, shapes, or values an op refuses.
         """
         try:
-            frame = self._idle.pop()  # atomic: each call that runs has a frame of its own
+            memory = self._idle.pop()  # atomic: each call that runs has memory of its own
         except IndexError:
-            frame = _Frame(self.table)
+            memory = CallMemory(self.table, self._pool)
         try:
-            frame.fill(inputs)
-            status = self._function(self._pool, *frame.arguments)
+            memory.take(inputs)
+            status = self._function(memory.address)
             if status:
                 raise UserError(self.table.failures[status - 1])
-            return [place.array.copy() for place in frame.outputs]
+            return memory.results()
         finally:
-            self._idle.append(frame)
+            self._idle.append(memory)
 
     def observe(self, inputs: Sequence[Array]) -> dict[str, Array]:
         """Every value that is ever stored, by name; raises as `run` does.
@@ -174,9 +89,11 @@ class Library:
         The kernels are called one by one, each result in memory of its own.
         """
         table = self.table
-        frame = _Frame(table)
-        frame.fill(inputs)
-        arrays = {number: place.flat for number, place in enumerate(frame.inputs)}
+        places = [Place(entry) for entry in table.inputs]
+        check_number(inputs, places)
+        for place, array in zip(places, inputs, strict=True):
+            place.take(array)
+        arrays = {number: place.flat for number, place in enumerate(places)}
         for call in table.calls:
             out = arrays[call.output] = self.array(call.output)
             if call.replaced is not None:
@@ -186,7 +103,7 @@ class Library:
         for entry in table.values:
             if entry.slot not in arrays:
                 arrays[entry.slot] = self._constant(table.slots[entry.slot])
-        return {entry.name: _shaped(arrays[entry.slot], entry).copy() for entry in table.values}
+        return {entry.name: shaped(arrays[entry.slot], entry).copy() for entry in table.values}
 
     def array(self, number: int) -> Array:
         """Zeros in the size of a slot."""
@@ -225,6 +142,9 @@ class LibraryRunner:
 
     def __init__(self, library: Library) -> None:
         self.library = library
+        self._inputs = [entry.name for entry in library.table.inputs]
+        self._outputs = [entry.name for entry in library.table.outputs]
+        self._stats = RunStats()
 
     @classmethod
     def from_artifact(cls, artifact: Artifact, threads: int | None = None) -> Self:
@@ -234,70 +154,13 @@ class LibraryRunner:
 
     def run(self, feeds: Mapping[str, Array], observe: Observer | None = None) -> RunOutcome:
         """One inference; `observe` sees every stored tensor, in order."""
-        table = self.library.table
-        inputs = [feeds[entry.name] for entry in table.inputs]
+        inputs = [feeds[name] for name in self._inputs]
         if observe is not None:
-            axes = {entry.name: entry.axes for entry in table.values}
+            axes = {entry.name: entry.axes for entry in self.library.table.values}
             for name, array in self.library.observe(inputs).items():
                 observe(name, onnx_axes(array, axes[name]))
         outputs = self.library.run(inputs)
-        return RunOutcome(
-            {entry.name: array for entry, array in zip(table.outputs, outputs, strict=True)},
-            RunStats(),
-        )
-
-
-class _Place:
-    """Where kernels read or write a tensor: flat, aligned, i1 as bytes, never empty."""
-
-    def __init__(self, entry: Entry) -> None:
-        self.entry = entry
-        dtype = np.dtype(DType(entry.dtype).numpy)
-        self.flat = aligned_zeros(max(1, math.prod(entry.shape)), dtype)
-        self.array = _shaped(self.flat, entry)
-
-    @property
-    def address(self) -> int:
-        return self.flat.ctypes.data
-
-
-class _Frame:
-    """The memory of one call."""
-
-    def __init__(self, table: Table) -> None:
-        self.inputs = [_Place(entry) for entry in table.inputs]
-        self.outputs = [_Place(entry) for entry in table.outputs]
-        self._workspace = aligned_zeros(max(1, table.workspace), np.uint8)
-        self.arguments = (
-            _pointers(self.inputs),
-            _pointers(self.outputs),
-            ctypes.c_void_p(self._workspace.ctypes.data),
-        )
-
-    def fill(self, arrays: Sequence[Array]) -> None:
-        """Copy the user's arrays, which may lie anywhere in memory."""
-        if len(arrays) != len(self.inputs):
-            raise UserError(
-                f"{len(arrays)} inputs were given, the library takes {len(self.inputs)}"
-            )
-        for array, place in zip(arrays, self.inputs, strict=True):
-            held = place.array
-            if array.dtype != held.dtype or array.shape != held.shape:
-                raise UserError(
-                    f"input {place.entry.name!r} is {array.dtype}{list(array.shape)}, "
-                    f"the library takes {held.dtype}{list(held.shape)}"
-                )
-            held[...] = array
-
-
-def _shaped(flat: Array, entry: Entry) -> Array:
-    """A slot's elements as the tensor that it holds."""
-    array = flat[: math.prod(entry.shape)]
-    return array.view(DType(entry.dtype).numpy).reshape(entry.shape)
-
-
-def _pointers(places: Sequence[_Place]) -> ctypes.Array[ctypes.c_void_p]:
-    return (ctypes.c_void_p * max(1, len(places)))(*(place.address for place in places))
+        return RunOutcome(dict(zip(self._outputs, outputs, strict=True)), self._stats)
 
 
 def _load(library: bytes | Path) -> ctypes.CDLL:

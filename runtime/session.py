@@ -57,6 +57,11 @@ class Session:
         self.artifact = model if isinstance(model, Artifact) else load(model)
         self._runner = runner_for(self.artifact, threads)
         self.last_stats = RunStats()
+        self._compiled = tuple(
+            (port.name, np.dtype(DType(port.dtype).numpy), port.shape)
+            for port in self.manifest.inputs
+        )
+        self._outputs = [port.name for port in self.manifest.outputs]
 
     @property
     def manifest(self) -> Manifest:
@@ -85,25 +90,47 @@ class Session:
             UserError: For unknown or missing names, wrong dtypes or shapes.
         """
         del options
-        names = [port.name for port in self.manifest.outputs]
-        for name in output_names or ():
-            if name not in names:
-                raise UserError(f"the model has no output {name!r}", remedy=known_names(names))
-        batch = self._check(feeds)
-        if batch == 1 or self.manifest.batch is None:
-            outcome = self._runner.run({name: np.asarray(feeds[name]) for name in feeds})
+        wanted = self._wanted(output_names) if output_names else self._outputs
+        if self._is_as_compiled(feeds):
+            outcome = self._runner.run(feeds)
             self.last_stats, results = outcome.stats, outcome.outputs
         else:
-            results = self._loop(feeds, batch)
-        wanted = list(output_names or names)
-        for name in wanted:
-            if name not in results:
+            results = self._converted(feeds)
+        try:
+            return [results[name] for name in wanted]
+        except KeyError as error:
+            raise UserError(
+                f"the program does not compute output {error.args[0]!r} of the manifest",
+                where="the artifact",
+                remedy="compile the model again",
+            ) from None
+
+    def _wanted(self, names: Sequence[str]) -> Sequence[str]:
+        for name in names:
+            if name not in self._outputs:
                 raise UserError(
-                    f"the program does not compute output {name!r} of the manifest",
-                    where="the artifact",
-                    remedy="compile the model again",
+                    f"the model has no output {name!r}", remedy=known_names(self._outputs)
                 )
-        return [results[name] for name in wanted]
+        return names
+
+    def _is_as_compiled(self, feeds: Mapping[str, Array]) -> bool:
+        """Whether the feeds need neither conversion nor explanation. Small models take as long."""
+        if len(feeds) != len(self._compiled):
+            return False
+        for name, dtype, shape in self._compiled:
+            array = feeds.get(name)
+            if type(array) is not np.ndarray or array.dtype != dtype or array.shape != shape:
+                return False
+        return True
+
+    def _converted(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """The outputs for anything that can be made arrays, of any batch."""
+        batch = self._check(feeds)
+        if batch != 1 and self.manifest.batch is not None:
+            return self._loop(feeds, batch)
+        outcome = self._runner.run({name: np.asarray(feeds[name]) for name in feeds})
+        self.last_stats = outcome.stats
+        return outcome.outputs
 
     def observe(self, feeds: Mapping[str, Array], observer: Observer) -> dict[str, Array]:
         """One inference at the compiled batch, handing every tensor in memory to `observer`."""

@@ -16,8 +16,9 @@ from mcc.cli import run as mcc
 from mcc.ir import DType, Module, Region, Tensor, UserError, Yield, constant, evaluate
 from mcc.ops import Add, Conv, Gather, Matmul, Relu, Reshape, Softmax
 from mcc.runtime import load_target
-from mcc.runtime.library import Library, Table
+from mcc.runtime.library import Library
 from mcc.runtime.processor import check_processor
+from mcc.runtime.table import Table
 
 RUN = """
 #include <stdio.h>

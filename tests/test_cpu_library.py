@@ -14,11 +14,12 @@ from cpu_cases import Array
 
 from mcc.backends.cpu import compile_library, elementwise, emit, library_members, stages
 from mcc.ir import DType, Module, Op, Region, Tensor, UserError, Value, Yield, constant, evaluate
-from mcc.ops import Add, Conv, Gather, Relu, Reshape
+from mcc.ops import Add, Conv, Gather, ReduceSum, Relu, Reshape
 from mcc.passes import run_passes
 from mcc.runtime import Target, load_target, processor_flags
-from mcc.runtime.library import Library, Table
+from mcc.runtime.library import Library
 from mcc.runtime.processor import Processor, check_processor
+from mcc.runtime.table import Table
 
 TARGET = load_target("cpu")
 
@@ -102,6 +103,39 @@ def test_misaligned_strided_and_read_only_inputs(library: Library) -> None:
     frozen = x.copy()
     frozen.flags.writeable = False
     np.testing.assert_array_equal(library.run([frozen])[0], wanted)
+
+
+def large() -> Module:
+    """2 * x, of 80 KB, and the sum of its rows."""
+    region = Region([Tensor(DType.F32, (4, 5000))], ["x"])
+    (x,) = region.args
+    twice = region.append(Add(x, x).named("twice", ["/add"])).results[0]
+    sums = region.append(ReduceSum(twice, (1,)).named("sums", ["/sum"])).results[0]
+    region.append(Yield((twice, sums)))
+    return Module("large", region, ["twice", "sums"])
+
+
+def test_large_arrays_stay_where_they_are() -> None:
+    members = library_members(large(), TARGET)
+    library = Library(members["library.so"], members["library.json"])
+    x = np.random.default_rng(0).standard_normal((4, 5000)).astype("f4")
+    memory = np.zeros(x.nbytes + 128, np.uint8)
+    kept: list[Array] = []
+    for offset in (0, 1, 4, 8, 32):
+        start = -memory.ctypes.data % 64 + offset
+        memory[start : start + x.nbytes] = x.view(np.uint8).ravel()
+        skewed = np.frombuffer(memory[start : start + x.nbytes], np.float32).reshape(x.shape)
+        twice, sums = library.run([skewed])
+        np.testing.assert_array_equal(twice, x + x)
+        np.testing.assert_allclose(sums, (x + x).sum(1), rtol=1e-4)
+        kept.append(twice)
+    for other in (np.asfortranarray(x), np.repeat(x, 2, 1)[:, ::2], x):
+        np.testing.assert_array_equal(library.run([other])[0], x + x)
+    library.run([x * 3])
+    for array in kept:
+        np.testing.assert_array_equal(array, x + x)
+    with pytest.raises(UserError, match=r"input 'x' is float32\[5000, 4\], .*\[4, 5000\]"):
+        library.run([np.ascontiguousarray(x.T)])
 
 
 def test_nan_and_infinity_pass_through(library: Library) -> None:

@@ -66,8 +66,9 @@ static struct mcc_pool *pools[2];
 static void *caller(void *number)
 {
     long failed = 0;
+    struct mcc_call call = {.pool = pools[(long)number % 2]};
     for (int i = 0; i < 5; i++)
-        failed += mcc_pool_call(pools[(long)number % 2], NULL, NULL, NULL);
+        failed += mcc_pool_run(&call);
     return (void *)failed;
 }
 

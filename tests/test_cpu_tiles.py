@@ -22,7 +22,8 @@ from mcc.backends.cpu.kernels.tile_blocking import (
 from mcc.ir import DType, Module, Op, Region, Tensor, UserError, Value, Yield, constant, evaluate
 from mcc.ops import Conv, Matmul, Requantize
 from mcc.runtime import processor, processor_flags
-from mcc.runtime.library import Library, Table
+from mcc.runtime.library import Library
+from mcc.runtime.table import Table
 
 needs_tiles = pytest.mark.skipif(
     "amx_int8" not in processor_flags(), reason="this processor has no AMX for bytes"

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from mcc.ir import Array
 
 from ..artifact import Artifact
-from ..library import Call, Library, LibraryRunner
+from ..library import Library, LibraryRunner
+from ..table import Call
 
 _LEAST_SECONDS = 2e-3
 """A measurement is at least so long, by repeating a short kernel."""

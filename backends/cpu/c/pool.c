@@ -215,21 +215,29 @@ void mcc_pool_free(struct mcc_pool *pool)
     free(pool);
 }
 
+/* What a call reads and writes, as `model_call` takes it. */
+struct mcc_call {
+    struct mcc_pool *pool;
+    const void *const *inputs;
+    void *const *outputs;
+    void *workspace;
+};
+
 /* `model_call` with as many of the pool's helpers as there are processors to spare. */
-int mcc_pool_call(struct mcc_pool *pool, const void *const inputs[], void *const outputs[],
-                  void *workspace)
+int mcc_pool_run(const struct mcc_call *call)
 {
+    struct mcc_pool *pool = call->pool;
     int32_t spare = pool->processors - atomic_fetch_add(pool->busy, 1) - 1;
     int32_t helpers = spare < pool->helpers ? spare : pool->helpers;
     bool alone = helpers <= 0 || atomic_flag_test_and_set(&pool->taken);
     int status;
     if (alone) {
-        status = model_call(inputs, outputs, workspace, NULL);
+        status = model_call(call->inputs, call->outputs, call->workspace, NULL);
     } else {
         struct model_team team = {TASKS_PER_THREAD * (helpers + 1), launch, pool};
         atomic_fetch_add(pool->busy, helpers);
         atomic_store(&pool->seats, helpers);
-        status = model_call(inputs, outputs, workspace, &team);
+        status = model_call(call->inputs, call->outputs, call->workspace, &team);
         atomic_fetch_sub(pool->busy, helpers);
         atomic_flag_clear(&pool->taken);
     }
