@@ -89,7 +89,7 @@ def test_elementary_functions_over_their_whole_range() -> None:
     found = Library(members["library.so"], members["library.json"]).run(list(feeds.values()))
     wanted = evaluate(module, feeds)
     for array, (name, exact) in zip(found, wanted.items(), strict=True):
-        # Denormal results may lose bits, those of sigmoid become 0; nothing else may.
+        # Denormal results may lose bits, those of sigmoid may become 0; nothing else may.
         lost = 1.2e-38 if "sigmoid" in name else 1e-42
         np.testing.assert_allclose(array, exact, rtol=1e-5, atol=lost, err_msg=name)
 

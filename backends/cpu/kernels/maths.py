@@ -70,17 +70,24 @@ def exp(writer: Writer, x: Expr) -> Expr:
 
 
 def decay(writer: Writer, x: Expr) -> Expr:
-    """e^x where x is at most 0, in half the operations; 0 instead of denormal numbers.
-
-    2^n times a minimax polynomial of relative error 1e-7 on |r| <= ln2/2.
-    """
+    """e^x where x is at most 0, in half the operations; 0 instead of denormal numbers."""
     if x.dtype != "float32":
         return libm("exp", x)
     # At -88, n becomes -127, and the exponent of the factor 0: that of 0.0.
-    bounded = writer.bind(select(x < -88.0, -88.0, x))
-    shifted = writer.bind(bounded * _LOG2E + _BIASED)
+    mantissa, factor = _power(writer, writer.bind(select(x < -88.0, -88.0, x)), 1)
+    # A product, not a sum of exponents: NaN stays NaN.
+    return mantissa * factor
+
+
+def _power(writer: Writer, x: Expr, sign: int) -> tuple[Expr, Expr]:
+    """The factors p and 2^n of e^(sign * x), for sign * x in [-88, 89].
+
+    n is nearest to sign * x / ln2, from -127 (2^n is 0.0) to 128 (infinity); p is a minimax
+    polynomial of relative error 1e-7 on |r| <= ln2/2.
+    """
+    shifted = writer.bind(x * (sign * _LOG2E) + _BIASED)
     n = writer.bind(shifted - _BIASED)
-    r = writer.bind(bounded - n * _LN2)
+    r = writer.bind(x * sign - n * _LN2)
     power = polynomial(
         r,
         (
@@ -92,21 +99,18 @@ def decay(writer: Writer, x: Expr) -> Expr:
             1.0,
         ),
     )
-    # A product, not a sum of exponents: NaN stays NaN.
-    return power * (shifted.bits("int32") << 23).bits("float32")
+    return power, (shifted.bits("int32") << 23).bits("float32")
 
 
 def sigmoid(writer: Writer, x: Expr) -> Expr:
-    """1 / (1 + e^-x), from e^-|x| so that both ends keep their relative accuracy.
-
-    Denormal results become 0.
-    """
+    """1 / (1 + e^-x). Denormal results may become 0."""
     if x.dtype != "float32":
         return 1.0 / (libm("exp", x * -1.0) + 1.0)
-    magnitude = intrinsic("llvm.fabs", x)
-    power = writer.bind(decay(writer, writer.bind(magnitude * -1.0)))
-    ratio = writer.bind(1.0 / (power + 1.0))
-    return select(x < 0.0, power * ratio, ratio)
+    # At -88.8, n becomes 128: the sum is infinite and the result 0, as that of -infinity must be.
+    low = select(x < -88.8, -88.8, x)
+    bounded = writer.bind(select(low > 88.0, 88.0, low))
+    mantissa, factor = _power(writer, bounded, -1)
+    return 1.0 / (mantissa * factor + 1.0)
 
 
 def tanh(writer: Writer, x: Expr) -> Expr:
