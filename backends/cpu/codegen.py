@@ -29,7 +29,11 @@ class Kernel:
 
 
 def write_kernels(
-    plan: Plan, replaced: Mapping[int, int], prefix: str, progress: Progress | None
+    plan: Plan,
+    machine: Machine,
+    replaced: Mapping[int, int],
+    prefix: str,
+    progress: Progress | None,
 ) -> list[Kernel]:
     """The kernel of each call of a plan; calls that compute the same share one.
 
@@ -39,7 +43,7 @@ def write_kernels(
     named: dict[str, int] = {}
     kernels: list[Kernel] = []
     for number, call in enumerate(plan.calls):
-        function = write_kernel(call, replaced.get(number))
+        function = write_kernel(call, machine, replaced.get(number))
         alike = known.setdefault(ffi.structural_hash(function.node), [])
         found = [k for k in alike if ffi.structural_equal(k.function.node, function.node)]
         if not found:
@@ -52,14 +56,14 @@ def write_kernels(
     return kernels
 
 
-def write_kernel(call: Call, replaced: int | None = None) -> Function:
+def write_kernel(call: Call, machine: Machine, replaced: int | None = None) -> Function:
     """The kernel of one call, where `replaced` names an input that lies in the output's memory."""
     out = Buffer("out", call.output.dtype, call.output.size)
     inputs = [Buffer(f"a{i}", slot.dtype, slot.size) for i, slot in enumerate(call.inputs)]
     parameters = [buffer for i, buffer in enumerate(inputs) if i != replaced]
     if replaced is not None:
         inputs[replaced] = out
-    writer = Writer()
+    writer = Writer(estimates=machine.estimates)
     call.write(writer, tuple(inputs), out)
     return writer.function([*parameters, out])
 

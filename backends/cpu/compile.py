@@ -108,7 +108,7 @@ def lower_module(
         database = read_databases(path)
     plan = plan_module(module, machine, database.blockings(machine.instruction_set))
     program = arrange(plan, [plan.slots[value] for value in module.outputs])
-    kernels = write_kernels(plan, program.replaced, name, progress)
+    kernels = write_kernels(plan, machine, program.replaced, name, progress)
     return Source(program, kernels, module, machine, name, title)
 
 

@@ -72,6 +72,9 @@ class Machine:
     (RISC-V), or 0."""
     permutes_bytes: bool
     """Whether one instruction looks 64 bytes up in a table of 128 (AVX-512 VBMI)."""
+    estimates: bool
+    """Whether single instructions take floats apart, scale them by powers of 2 and estimate their
+    reciprocals (AVX-512 DQ)."""
     amx_int8: bool
     """Whether there are tile registers that multiply matrices of 8-bit integers."""
     amx_bf16: bool
@@ -133,6 +136,7 @@ def machine_of(target: Target) -> Machine:
         arm_mixed_dots=arm and "i8mm" in found,
         widening_lanes=8 if triple.startswith("riscv64") and "v" in found else 0,
         permutes_bytes=wide and "avx512vbmi" in found,
+        estimates=wide and "avx512dq" in found,
         amx_int8=tiles and "amx-int8" in found,
         amx_bf16=tiles and "amx-bf16" in found,
         flags=tuple(sorted(table[name] for name in found if name in table)),

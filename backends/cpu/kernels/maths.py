@@ -7,6 +7,7 @@ IEEE says. Other float types use the C library.
 from collections.abc import Callable, Sequence
 
 from ..tir import Expr, Writer, constant, intrinsic, libm, select, shuffle
+from . import avx512
 
 _LOG2E = 1.4426950408889634
 _LN2_HIGH = 0.693359375  # few bits, so that n * high is exact
@@ -106,11 +107,38 @@ def sigmoid(writer: Writer, x: Expr) -> Expr:
     """1 / (1 + e^-x). Denormal results may become 0."""
     if x.dtype != "float32":
         return 1.0 / (libm("exp", x * -1.0) + 1.0)
+    if writer.estimates:
+        return avx512.in_vectors(x, lambda wide: _estimated_sigmoid(writer, wide))
     # At -88.8, n becomes 128: the sum is infinite and the result 0, as that of -infinity must be.
     low = select(x < -88.8, -88.8, x)
     bounded = writer.bind(select(low > 88.0, 88.0, low))
     mantissa, factor = _power(writer, bounded, -1)
     return 1.0 / (mantissa * factor + 1.0)
+
+
+def _estimated_sigmoid(writer: Writer, x: Expr) -> Expr:
+    """The same in two thirds of the time, with a relative error of up to 4e-6 far from 0.
+
+    e^-x is 2^(b - f) times a minimax polynomial of relative error 1e-7 for 2^f, 0 <= f < 1.
+    Infinities need no care: their f is 0.
+    """
+    b = writer.bind(x * -_LOG2E)
+    power = polynomial(
+        writer.bind(avx512.fraction(b)),
+        (
+            1.8775766455098994e-3,
+            8.989340162360358e-3,
+            5.582631799295968e-2,
+            2.401536170647657e-1,
+            6.931530731978089e-1,
+            9.999999250635682e-1,
+        ),
+    )
+    total = writer.bind(avx512.scaled(writer.bind(power), b) + 1.0)
+    estimate = writer.bind(avx512.reciprocal(total))
+    # The estimate for infinity is 0, and remains it in Newton's step if their product is no NaN.
+    finite = writer.bind(select(total > 3e38, 3e38, total))
+    return estimate + estimate * writer.bind(1.0 - finite * estimate)
 
 
 def tanh(writer: Writer, x: Expr) -> Expr:

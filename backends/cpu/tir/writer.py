@@ -41,7 +41,9 @@ class Writer:
     by every task, unless they stand in `once`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, estimates: bool = False) -> None:
+        """`estimates` as in `Machine`."""
+        self.estimates = estimates
         self._blocks: list[list[Any]] = [[]]
         self._names = 0
         self._task = Expr(tirx.Var("task", "int32"), "int32")

@@ -102,7 +102,8 @@ def _measured(task: Task, machine: Machine) -> list[float]:
         permit_tiles()
     calls = [_call(task.problem, blocking, machine) for blocking in task.candidates]
     kernels = [
-        Kernel(f"candidate_{number}", write_kernel(call)) for number, call in enumerate(calls)
+        Kernel(f"candidate_{number}", write_kernel(call, machine))
+        for number, call in enumerate(calls)
     ]
     with tempfile.TemporaryDirectory(prefix="mcc-tune-") as name:
         folder = Path(name)
