@@ -2,15 +2,13 @@
 
 import numpy as np
 import pytest
-from accel_checks import FEW, check, lowered
-from accel_layers import Builder, Case, Exit
+from accel_checks import FEW, check
+from accel_shapes import residual, wide_moves
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcc.backends.riscv_accel import link
 from mcc.backends.riscv_accel.tiling import Cut
-from mcc.ops import Conv
-from mcc.runtime import Target, isa, load_target
+from mcc.runtime import Target, load_target
 
 TARGET = load_target("riscv-accel")
 
@@ -21,42 +19,6 @@ def without(extension: str) -> Target:
     kept = [name for name in TARGET.machine.extensions if name != extension]
     record["accelerator"]["extensions"] = kept
     return Target.from_dict(record | {"name": f"without-{extension}"})
-
-
-def residual(
-    factors: np.ndarray, *, size: int = 12, kernel: int = 3, channels: int = 64, seed: int = 7
-) -> Case:
-    """A convolution that adds a residual from DRAM; an output channel for each factor."""
-    builder = Builder(seed)
-    outputs = len(factors)
-    x, r = builder.start(x=(1, size, size, channels), r=(1, size, size, outputs))
-    pad = kernel // 2
-    product = Conv(
-        x,
-        builder.weights(outputs, channels, kernel, kernel),
-        builder.vector(outputs, 4000),
-        r,
-        builder.data(factors.astype(np.int32)),
-        pads=(pad,) * 4,
-        layout="nhwc",
-    )
-    sums = builder.add(product, "y.acc")
-    return builder.finish(Exit().apply(builder, sums, 5000.0 * kernel * channels**0.5))
-
-
-def wide_moves(case: Case, target: Target) -> int:
-    """How many moves-in a program has whose load state is wide."""
-    wide, moves = [False] * 3, 0
-    linked = link(lowered(case, target), target)
-    for command in isa.decode(linked.program.commands):
-        match command:
-            case isa.ConfigLoad():
-                wide[command.state] = bool(command.wide)
-            case isa.MoveIn():
-                moves += wide[command.load_state]
-            case _:
-                pass
-    return moves
 
 
 def test_one_factor_is_a_move_where_the_array_has_most_to_do() -> None:

@@ -2,60 +2,18 @@
 
 import pytest
 from accel_checks import FEW, check, lowered
-from accel_layers import Builder, Case, Exit
+from accel_shapes import cached, expansion, made
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mcc.backends.riscv_accel import Partition, link
 from mcc.backends.riscv_accel.chaining import ChainLayers
 from mcc.backends.riscv_accel.machines import remembered
-from mcc.backends.riscv_accel.structure import Ready
-from mcc.ir import Module, RewriteReport, Value
-from mcc.ops import Conv
+from mcc.ir import RewriteReport
 from mcc.passes import run_passes
-from mcc.runtime import Target, load_target
+from mcc.runtime import load_target
 
 TARGETS = ["gemmini", "riscv-accel"]
-
-
-def cached(name: str, l2_bytes: int) -> Target:
-    """A machine whose cache holds little."""
-    record = load_target(name).model_dump()
-    record["accelerator"]["dma"]["l2_bytes"] = l2_bytes
-    return Target.from_dict(record | {"name": f"{name}-{l2_bytes}"})
-
-
-def expansion(
-    size: tuple[int, int] = (24, 20),
-    channels: tuple[int, int] = (16, 48),
-    window: tuple[int, int] = (3, 3),
-    stride: tuple[int, int] = (1, 1),
-    pad: int = 0,
-    leaves: bool = False,
-) -> Case:
-    """A 1x1 convolution to more channels, a depthwise one on them, and a 1x1 one back."""
-    builder = Builder(5)
-    (x,) = builder.start(x=(1, *size, channels[0]))
-    pads = (window[0] // 2, window[1] // 2, (window[0] - 1) // 2, (window[1] - 1) // 2)
-    exit = Exit(per_channel=False, zero=0)
-
-    def conv(y: Value, name: str, *shape: int, groups: int = 1) -> Value:
-        more = ((1, 1), (0, 0, 0, 0)) if groups == 1 else (stride, pads)
-        weights, bias = builder.weights(*shape), builder.vector(shape[0], 3000)
-        sums = Conv(
-            y, weights, bias, None, None, *more, (), groups, pad if groups > 1 else 0, layout="nhwc"
-        )
-        spread = 5000.0 * (shape[1] * shape[2] * shape[3]) ** 0.5
-        return exit.apply(builder, builder.add(sums, f"{name}.acc"), spread, name)
-
-    wide = conv(x, "wide", channels[1], channels[0], 1, 1)
-    deep = conv(wide, "deep", channels[1], 1, *window, groups=channels[1])
-    back = conv(deep, "back", channels[0], channels[1], 1, 1)
-    return builder.finish(back, *([wide] if leaves else []))
-
-
-def made(module: Module) -> list[str]:
-    return [op.tensor for op in module.ops() if isinstance(op, Ready)]
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -42,13 +42,19 @@ def command(
         if as_json:
             record.append({"layer": item.tensor, "nodes": list(item.nodes), "commands": lines})
             continue
-        where = f"commands {item.start}..{item.stop - 1}"
-        if item.records:
-            where += f", {item.records[1]} records at {item.records[0]:#x}"
-        click.echo(f"# {item.tensor}: {where}")
-        click.echo("".join(f"{line}\n" for line in lines), nl=not lines)
+        click.echo(f"# {item.tensor}: {_where(item)}")
+        click.echo("".join(f"{line}\n" for line in lines))
     if as_json:
         print_json(record)
+
+
+def _where(layer: "LayerRecord") -> str:
+    if layer.start == layer.stop:
+        return "no command of its own"
+    where = f"commands {layer.start}..{layer.stop - 1}"
+    if layer.records:
+        where += f", {layer.records[1]} records at {layer.records[0]:#x}"
+    return where
 
 
 def _lines(program: "Program", layer: "LayerRecord", counted_out: bool) -> list[str]:

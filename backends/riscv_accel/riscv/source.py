@@ -328,7 +328,8 @@ typedef void (*model_observer)(uint32_t step, const char *name, const void *data
         linked = self.linked
         if layer.records:
             dram, count = layer.records
-            return [queued.start(dram, count, linked.queue_start)]
+            # A tensor may need no command of its own, and an empty queue does not start.
+            return [queued.start(dram, count, linked.queue_start)] if count else []
         commands = linked.program.commands[layer.start : layer.stop]
         return Roller(commands, linked.constant_bytes).lines(section.ops)
 
