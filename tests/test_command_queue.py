@@ -281,6 +281,54 @@ def test_a_command_that_goes_wrong_is_told_with_its_record_and_node() -> None:
     assert "(record 2 of its queue) (from ONNX node '/conv')" in str(caught.value)
 
 
+def storing(address: int, rows: int = 1) -> list[Row]:
+    """A queue that stores `rows` of 16 bytes, from `address` on."""
+    return [
+        *command(isa.ConfigStore(stride=16)),
+        *command(isa.MoveIn(dram=4096, cols=16, rows=16)),
+        *command(isa.MoveOut(dram=address, cols=16, rows=rows)),
+    ]
+
+
+LENGTH = isa.RECORD.itemsize * len(storing(0))
+
+
+@pytest.mark.parametrize("address", [START - 15, START, START + LENGTH - 1])
+def test_a_queue_must_not_overwrite_itself(address: int) -> None:
+    found = machine(storing(address))
+    records = found.dram[START : START + LENGTH].copy()
+    with pytest.raises(SimulatorFault) as caught:
+        found.run(run_queue(storing(address)))
+    assert str(caught.value).startswith(
+        f"command 3: mvout dram={address:#x} cols=16 rows=1 (record 2 of its queue): stores to "
+        f"DRAM bytes {address:#x} to {address + 16:#x}, which hold records of a queue "
+        "that is not done"
+    )
+    assert np.array_equal(found.dram[START : START + LENGTH], records)
+
+
+@pytest.mark.parametrize("address", [START - 16, START + LENGTH])
+def test_a_queue_may_store_beside_itself(address: int) -> None:
+    machine(storing(address)).run(run_queue(storing(address)))
+
+
+def test_records_may_be_overwritten_once_they_are_done() -> None:
+    rows = storing(8192)
+    found = machine(rows)
+    other = START + 512
+    found.dram[other : other + LENGTH] = found.dram[START : START + LENGTH]
+    first, second = (isa.RunQueue(dram=at, count=len(rows)).commands() for at in (START, other))
+    over_first = isa.MoveOut(dram=START, cols=16, rows=1).commands()
+    found.run(isa.concatenate([first, over_first, second]))
+    assert not found.dram[START : START + 16].any()
+    found.dram[START : START + LENGTH] = found.dram[other : other + LENGTH]
+    # A run reads its queues at its start, whatever fences say.
+    again = isa.concatenate([second, over_first, isa.Fence.pack(), first])
+    with pytest.raises(SimulatorFault, match="records of a queue that is not done") as caught:
+        found.run(again)
+    assert (caught.value.index, caught.value.record) == (len(rows) + 1, -1)
+
+
 def test_a_command_of_another_extension_is_refused_in_the_queue_too() -> None:
     rows = [*NOTHING, *repeat(command(isa.LoopConvWs()), 2)]
     with pytest.raises(SimulatorFault, match="lacks the extension loop_conv") as caught:

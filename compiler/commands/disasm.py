@@ -43,7 +43,7 @@ def command(
             record.append({"layer": item.tensor, "nodes": list(item.nodes), "commands": lines})
             continue
         click.echo(f"# {item.tensor}: {_where(item)}")
-        click.echo("".join(f"{line}\n" for line in lines))
+        click.echo("".join(f"{line}\n" for line in lines), nl=False)
     if as_json:
         print_json(record)
 

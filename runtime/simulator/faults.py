@@ -25,7 +25,8 @@ from mcc.ir import UserError
     READ_UNDEFINED_WEIGHTS,
     PACKED_TO_ACCUMULATOR,
     WIDE_TO_SCRATCHPAD,
-) = range(22)
+    STORES_QUEUE,
+) = range(23)
 
 _SENTENCES = {
     DRAM_BOUNDS: "DRAM bytes {0:#x} to {1:#x} are outside the {2:#x} bytes there are",
@@ -59,6 +60,10 @@ _SENTENCES = {
     ),
     PACKED_TO_ACCUMULATOR: "moves packed 4-bit values into the accumulator, which takes none",
     WIDE_TO_SCRATCHPAD: "moves into the scratchpad with a load state that is wide",
+    STORES_QUEUE: (
+        "stores to DRAM bytes {0:#x} to {1:#x}, which hold records of a queue that is not done; "
+        "hardware may fetch the old records or the new ones"
+    ),
     REPEATS_TOO_WIDE: "{0} repeats of {1} columns take one row of {2} in the scratchpad",
 }
 

@@ -11,6 +11,7 @@ from .memory import (
     LOAD,
     PAD,
     POOL,
+    POSITION,
     REQUANTIZE,
     SCALES,
     STORE,
@@ -72,7 +73,7 @@ def _fence(m: Memory) -> None:
 
 
 @entry
-def _run(codes: Codes, program: Operands, m: Memory) -> tuple[int, int]:
+def _run(codes: Codes, program: Operands, m: Memory, first: int) -> tuple[int, int]:
     """Answers how many commands ran and the fault of the one that did not, or 0."""
     # A typed zero: numba would compile `compute` for a literal one too.
     none = int(np.int64(0))
@@ -104,6 +105,7 @@ def _run(codes: Codes, program: Operands, m: Memory) -> tuple[int, int]:
                 state = 1 if code == codes.mvin2 else 2
             fault = move_in(m, op, state)
         elif code == codes.mvout or code == codes.mvout_spad:
+            m.words[POSITION] = first + i
             to_dram = code == codes.mvout
             local, cols, rows = op.mvout_local, op.mvout_cols, op.mvout_rows
             base, row_step = op.mvout_dram, m.config[STORE].config_st_stride
@@ -141,10 +143,10 @@ def _run(codes: Codes, program: Operands, m: Memory) -> tuple[int, int]:
     return program.size, 0
 
 
-def interpret(program: Operands, memory: Memory) -> tuple[int, int]:
-    """Runs `program` on `memory`.
+def interpret(program: Operands, memory: Memory, first: int = 0) -> tuple[int, int]:
+    """Runs `program`, whose first command is number `first` of the run, on `memory`.
 
     How many commands ran, and the fault of the next one (0: none).
     """
-    done, fault = _run(CODES, program, memory)
+    done, fault = _run(CODES, program, memory, first)
     return int(done), int(fault)

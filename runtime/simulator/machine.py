@@ -23,8 +23,9 @@ from ..isa import (
 )
 from .faults import SimulatorFault, sentence
 from .in_force import in_force
-from .memory import MACS, new_memory
+from .memory import MACS, new_memory, with_queues
 from .operands import decode_operands
+from .queued import queues_of
 
 if TYPE_CHECKING:
     from ..target import Target
@@ -179,12 +180,13 @@ class Machine:
             if unrolled.commands is not stream.commands:
                 gaps = self._cycles.unrolled_gaps(stream.commands, unrolled, gaps)
                 coming = fetching(stream.fetch, unrolled.origin)
+        memory = with_queues(self._memory, queues_of(stream, unrolled))
         estimate = np.zeros(4, np.int64)
         before = int(self._memory.words[MACS])
         for done_before in range(0, len(unrolled.commands), _CHUNK):
             some = slice(done_before, done_before + _CHUNK)
             chunk = decode_operands(unrolled.commands[some])
-            done, fault = interpret(chunk, self._memory)
+            done, fault = interpret(chunk, memory, done_before)
             if fault:
                 detail = tuple(int(number) for number in self._memory.detail)
                 at = int(unrolled.origin[done_before + done])

@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 
 EPOCH, PRELOAD_ROW, PRELOAD_COLS, PRELOAD_ROWS, PRELOAD_SPARSE = range(5)
 TARGET, TARGET_COLS, TARGET_ROWS, MACS = range(5, 9)
+POSITION, QUEUES_START, QUEUES_END = range(9, 12)
 """Places in `Memory.words`."""
 
 LOAD, STORE, EXECUTE, REQUANTIZE, SCALES, TABLE, POOL, PAD = 0, 3, 4, 5, 6, 7, 8, 9
 """Places in `Memory.config`; LOAD and PAD have three each, one a load state."""
 
 _CONFIGS = 12
-_WORDS = 9
+_WORDS = 12
 _DETAILS = 4
 
 
@@ -83,6 +84,8 @@ class Memory(NamedTuple):
     best: npt.NDArray[np.int8]
     total: npt.NDArray[np.int32]
     product: npt.NDArray[np.float32]
+    queues: npt.NDArray[np.int64]
+    """The queues of the run: first byte, end, commands until it is done (see `queued.py`)."""
     detail: npt.NDArray[np.int64]
     """What a fault is about: its numbers, in the order of its message."""
     max_move_bytes: int
@@ -119,6 +122,7 @@ def new_memory(
         best=np.zeros(dim, np.int8),
         total=np.zeros(dim, np.int32),
         product=np.zeros(dim, np.float32),
+        queues=np.zeros((0, 3), np.int64),
         detail=np.zeros(_DETAILS, np.int64),
         max_move_bytes=machine.max_move_bytes,
     )
@@ -142,6 +146,14 @@ def new_memory(
     for place, instruction in defaults:
         memory.config[place] = decode_operands(instruction.commands())[0]
     return memory
+
+
+def with_queues(memory: Memory, queues: npt.NDArray[np.int64]) -> Memory:
+    """The same memories in a run with these queues."""
+    memory.words[[QUEUES_START, QUEUES_END]] = (
+        (queues[:, 0].min(), queues[:, 1].max()) if len(queues) else 0
+    )
+    return memory._replace(queues=queues)
 
 
 @kernel

@@ -18,10 +18,23 @@ from .faults import (
     READ_UNDEFINED_TABLE,
     SCALES_BOUNDS,
     SCRATCHPAD_BOUNDS,
+    STORES_QUEUE,
     UNORDERED_ROW,
 )
 from .jit import kernel
-from .memory import EPOCH, REQUANTIZE, SCALES, STORE, TABLE, Memory, Pool, columns_mask
+from .memory import (
+    EPOCH,
+    POSITION,
+    QUEUES_END,
+    QUEUES_START,
+    REQUANTIZE,
+    SCALES,
+    STORE,
+    TABLE,
+    Memory,
+    Pool,
+    columns_mask,
+)
 
 _ROW_MASK = (1 << 26) - 1
 _ROUND = np.float32(1.5 * 2**23)  # adding and subtracting it rounds to even below 2**22
@@ -156,10 +169,24 @@ def _pool(m: Memory, local: int, cols: int, out_row: int, out_col: int, p: Pool)
 
 
 @kernel
+def _in_queue(m: Memory, start: int, end: int) -> bool:
+    """Whether bytes belong to a queue that is not done."""
+    if start >= m.words[QUEUES_END] or end <= m.words[QUEUES_START]:
+        return False
+    for queue in m.queues:
+        if start < queue[1] and queue[0] < end and m.words[POSITION] < queue[2]:
+            return True
+    return False
+
+
+@kernel
 def _write_dram(m: Memory, start: int, width: int) -> int:
     if start < 0 or start + width > m.dram.size:
         m.detail[0], m.detail[1], m.detail[2] = start, start + width, m.dram.size
         return DRAM_BOUNDS
+    if _in_queue(m, start, start + width):
+        m.detail[0], m.detail[1] = start, start + width
+        return STORES_QUEUE
     for c in range(width):
         m.dram[start + c] = np.uint8(m.row[c])
     if m.stored.size:
