@@ -1,12 +1,19 @@
-"""The cycles that the search of tilings expects are those of the program that comes out."""
+"""The cycles that the search of tilings expects are those of the program that comes out.
+
+Of a layer alone within a twentieth; in its network only its share is held, see `check_together`.
+"""
 
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from estimates import LONG, Compared, compared
+from onnx import TensorProto, helper, numpy_helper
 from zoo import Zoo
 
 from mcc.backends.riscv_accel import link, stages
@@ -103,3 +110,51 @@ def test_the_estimate_is_within_a_twentieth_on_larger_models(
     zoo: Zoo, name: str, target: str
 ) -> None:
     check(zoo.model(name), target)
+
+
+def chain_of_convolutions() -> onnx.ModelProto:
+    """Three convolutions whose results stay on the chip where a machine can hold them."""
+    rng = np.random.default_rng(7)
+    channels = (16, 32, 32, 48)
+    nodes: list[onnx.NodeProto] = []
+    weights: list[onnx.TensorProto] = []
+    for i, (few, many) in enumerate(pairwise(channels)):
+        kernel = rng.normal(0, 0.1, (many, few, 3, 3)).astype(np.float32)
+        weights.append(numpy_helper.from_array(kernel, f"w{i}"))
+        nodes.append(
+            helper.make_node("Conv", [f"x{i}", f"w{i}"], [f"c{i}"], f"conv{i}", pads=[1, 1, 1, 1])
+        )
+        nodes.append(helper.make_node("Relu", [f"c{i}"], [f"x{i + 1}"], f"relu{i}"))
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, count, 24, 24])
+        for name, count in (("x0", channels[0]), ("x3", channels[-1]))
+    ]
+    graph = helper.make_graph(nodes, "chain", ends[:1], ends[1:], weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def check_together(layers: list[Compared], within: float) -> None:
+    """The formula's sum over a network; one layer's part of it is known less well."""
+    assert layers
+    assert all(layer.cycles > 0 for layer in layers)
+    cycles = sum(layer.cycles for layer in layers)
+    assert sum(layer.formula for layer in layers) == pytest.approx(cycles, rel=within)
+    for layer in layers:
+        if layer.cycles >= LONG:
+            assert abs(layer.error) <= 0.4, layer.name
+
+
+@pytest.mark.parametrize("target", ["gemmini", "riscv-accel"])
+def test_layers_in_a_network_take_about_what_the_formula_says(target: str) -> None:
+    layers = compared(chain_of_convolutions(), load_target(target))
+    assert len(layers) == 3
+    check_together(layers, 0.12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["gemmini", "riscv-accel"])
+@pytest.mark.parametrize("name", ["ic_resnet8", "kws_dscnn", "vww_mobilenet", "ad_autoencoder"])
+def test_layers_of_the_zoo_take_about_what_the_formula_says(
+    zoo: Zoo, name: str, target: str
+) -> None:
+    check_together(compared(zoo.model(name), load_target(target)), 0.17)
