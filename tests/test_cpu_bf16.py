@@ -14,8 +14,8 @@ from processors import native_without
 from mcc import compile
 from mcc.backends.cpu import library_members
 from mcc.ir import DType, Module, Op, Region, Tensor, UserError, Value, Yield, constant, evaluate
-from mcc.ops import Add, Cast, Conv, Dequantize, Matmul, MaxPool, Quantize, Relu
-from mcc.passes import Bf16, Cse, Dce, is_rounded, run_passes
+from mcc.ops import Add, Cast, Conv, Dequantize, Matmul, Quantize, Relu
+from mcc.passes import Bf16, run_passes
 from mcc.runtime import Session, load_target, processor_flags
 from mcc.verify import verify
 
@@ -141,80 +141,6 @@ def test_a_model_compiled_with_the_option_computes_what_the_pass_says() -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3 * largest)
     plain = compile(network()[0])
     assert b"amx_bf16" not in plain.member("library.json")
-
-
-@needs_bf16
-def test_maximum_pools_of_bfloat16_keep_every_bit() -> None:
-    @settings(max_examples=2, deadline=None)
-    @given(st.data())
-    def check(data: st.DataObject) -> None:
-        cases = Cases()
-        for number in range(8):
-            kernel = tuple(data.draw(st.integers(1, 3)) for _ in range(2))
-            options: dict[str, Any] = {
-                "strides": tuple(data.draw(st.integers(1, 2)) for _ in kernel),
-                "pads": tuple(data.draw(st.integers(0, size - 1)) for size in kernel * 2),
-            }
-
-            @chained
-            def pool(
-                chain: Chain,
-                x: Value,
-                kernel: tuple[int, ...] = kernel,
-                options: dict[str, Any] = options,
-            ) -> Op:
-                pooled = chain(MaxPool(chain(Cast(x, DType.BF16)), kernel, **options))
-                return Cast(pooled, DType.F32)
-
-            image = (2, *(data.draw(st.integers(low, 20)) for low in (1, 4, 4)))
-            x = floats(np.random.default_rng(number), *image)
-            x.flat[::7] = math.nan if number % 2 else -math.inf
-            cases.add(f"{image} {kernel} {options}", pool, x)
-        cases.check(layout=data.draw(st.booleans()))
-
-    check()
-
-
-@needs_bf16
-def test_residuals_of_bfloat16_are_added_as_floats() -> None:
-    rng = np.random.default_rng(5)
-    cases = Cases()
-    for channels, height, width in ((16, 9, 9), (40, 5, 7), (5, 3, 3)):
-        w = rounded(floats(rng, channels, 8, 3, 3))
-
-        @chained
-        def conv(chain: Chain, x: Value, r: Value, w: Value) -> Op:
-            return Conv(short(chain, x), w, r=short(chain, r), pads=(1, 1, 1, 1))
-
-        x, r = floats(rng, 2, 8, height, width), 30 * floats(rng, 2, channels, height, width)
-        cases.add(f"{channels} {height} {width}", conv, x, r, constants=[w], tolerance=1e-5)
-    for layout in (False, True):
-        cases.check(layout=layout)
-
-
-def test_residuals_and_pools_between_convolutions_are_rounded() -> None:
-    rng = np.random.default_rng(4)
-    region = Region([Tensor(DType.F32, (1, 8, 9, 9))], ["x"])
-    (x,) = region.args
-
-    def conv(x: Value, *shape: int, r: Value | None = None) -> Value:
-        w = region.append(constant(floats(rng, *shape))).results[0]
-        return region.append(Conv(x, w, r=r, pads=(1, 1, 1, 1))).results[0]
-
-    pooled = region.append(MaxPool(conv(x, 16, 8, 3, 3), (2, 2), strides=(2, 2))).results[0]
-    last = conv(pooled, 16, 16, 3, 3, r=pooled)
-    region.append(Yield((last,)))
-    module = Module("n", region, ["y"])
-    feeds = {"x": floats(rng, 1, 8, 9, 9)}
-    exact = evaluate(module, feeds)["y"]
-    module = run_passes(module, (Bf16(), Cse(), Dce()))
-    (pool,) = [op for op in module.ops() if isinstance(op, MaxPool)]
-    assert pool.x.tensor.dtype is DType.BF16
-    final = next(op for op in module.ops() if isinstance(op, Conv) and op.r is not None)
-    assert final.r is not None
-    assert is_rounded(final.r)
-    found = evaluate(module, feeds)["y"]
-    assert 0 < np.abs(found - exact).max() < 6 * 2.0**-9 * np.abs(exact).max()
 
 
 def test_a_processor_without_it_is_refused() -> None:

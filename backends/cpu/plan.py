@@ -18,7 +18,7 @@ from mcc.ir import (
     Yield,
     known_names,
 )
-from mcc.ops import Cast, Concat, Conv, Expand, Matmul, MaxPool, Pad, Reshape, Slice, Transpose
+from mcc.ops import Cast, Concat, Conv, Expand, Matmul, Pad, Reshape, Slice, Transpose
 
 from .blocking import Blocking
 from .fuse import absorbed_values
@@ -276,7 +276,7 @@ def _meaning(meaning: Callable[..., object], op: Op) -> Callable[..., Expr]:
     return write
 
 
-_SHORT = (Cast, Concat, Expand, MaxPool, Pad, Reshape, Slice, Transpose)
+_MOVES = (Cast, Concat, Expand, Pad, Reshape, Slice, Transpose)
 """What may make a bfloat16: ops that compute on it would take its bits for an integer."""
 
 
@@ -313,7 +313,7 @@ def _problems(module: Module) -> Iterator[str]:
             continue
         for value in op.results:
             short = isinstance(value.type, Tensor) and value.tensor.dtype is DType.BF16
-            if short and not isinstance(op, (Constant, *_SHORT)):
+            if short and not isinstance(op, (Constant, *_MOVES)):
                 yield f"{op.op_name}{origin}: no kernels for bf16"
                 continue
             yield from _type_problem(value, f"{op.op_name}{origin}")

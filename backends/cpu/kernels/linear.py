@@ -7,7 +7,6 @@ import numpy as np
 
 from mcc.ir import Array, Value, constant_of
 from mcc.ops import Conv, Matmul
-from mcc.passes import is_rounded
 
 from ..blocking import Blocking
 from ..plan import Planner
@@ -15,7 +14,6 @@ from ..registry import Strides, contiguous, lower
 from ..storage import Slot, stored
 from ..tail import Node, Tail, apply
 from ..tir import Expr, Writer
-from . import maths
 from .choice import candidate_blockings, choose_passes, is_cold
 from .contract import Contraction
 from .elementwise import strided_copy
@@ -345,10 +343,6 @@ def _plus(writer: Writer, a: Expr, b: Expr) -> Expr:
     return a + b
 
 
-def _widened(writer: Writer, x: Expr) -> Expr:
-    return maths.widened(x)
-
-
 def _finish_products(op: Conv | Matmul, planner: Planner, tail: Tail, along: Strides) -> None:
     """Bias, residual and clamp, before what was fused behind the op."""
 
@@ -356,12 +350,7 @@ def _finish_products(op: Conv | Matmul, planner: Planner, tail: Tail, along: Str
         return tail.add_operand(planner.slot(value), strides)
 
     b = operand(op.b, along) if op.b is not None else None
-    r: Node | None = None
-    if op.r is not None and op.r.op is not None and is_rounded(op.r):
-        short = operand(op.r.op.operands[0], contiguous(tail.shape))
-        r = apply(_widened, short)
-    elif op.r is not None:
-        r = operand(op.r, contiguous(tail.shape))
+    r = operand(op.r, contiguous(tail.shape)) if op.r is not None else None
     k = operand(op.k, along) if op.k is not None else None
 
     def residual(writer: Writer, total: Expr, value: Expr, *factor: Expr) -> Expr:

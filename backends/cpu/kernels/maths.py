@@ -33,11 +33,6 @@ def widened(x: Expr) -> Expr:
     return (x.cast("uint32") << 16).bits("float32")
 
 
-def narrowed(x: Expr) -> Expr:
-    """The bits of a float32 that is a bfloat16."""
-    return (x.bits("uint32") >> 16).cast("uint16")
-
-
 def polynomial(x: Expr, coefficients: Sequence[float]) -> Expr:
     """Horner's rule, highest power first."""
     total = constant(coefficients[0], x.dtype, x.lanes)

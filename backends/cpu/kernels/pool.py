@@ -4,35 +4,26 @@ import math
 
 import numpy as np
 
-from mcc.ir import DType
 from mcc.ops import AvgPool, MaxPool, Pool, SumPool, spatial_axes
 
 from ..plan import Planner
 from ..registry import contiguous, lower
 from ..storage import stored
 from ..tail import Tail, apply
-from ..tir import Expr, Writer
-from . import maths
+from ..tir import Expr, Writer, lowest
 from .choice import choose_blocking
 from .contract import Contraction
 from .loops import collapse
 from .positions import merged_positions
-from .products import Product, largest, largest_short, total
-from .windows import Windows, finish_windows, no_maximum, windows_of
+from .products import Product, largest, total
+from .windows import Windows, finish_windows, windows_of
 
 
 @lower(MaxPool, fuses=True)
 def max_pool(op: MaxPool, planner: Planner, tail: Tail) -> None:
-    view = windows_of(planner, op, tail, op.kernel, no_maximum(op.x), channels_last=True)
-    if op.x.tensor.dtype is DType.BF16:
-        tail.graft(lambda anchor: apply(_narrowed, anchor))
-        _pool(op, planner, tail, view, largest_short(planner.machine))
-        return
-    _pool(op, planner, tail, view, largest(stored(op.x.tensor.dtype), planner.machine))
-
-
-def _narrowed(writer: Writer, x: Expr) -> Expr:
-    return maths.narrowed(x)
+    dtype = stored(op.x.tensor.dtype)
+    view = windows_of(planner, op, tail, op.kernel, lowest(dtype), channels_last=True)
+    _pool(op, planner, tail, view, largest(dtype, planner.machine))
 
 
 @lower(AvgPool, fuses=True)

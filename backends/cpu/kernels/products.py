@@ -64,14 +64,6 @@ class Fold(Product):
 
 
 @dataclass(frozen=True)
-class ShortFold(Fold):
-    """The same of bfloat16, as float32."""
-
-    def x(self, buffer: Buffer, place: Index, lanes: int, stride: int) -> Expr:
-        return maths.widened(buffer.load(place, lanes, stride))
-
-
-@dataclass(frozen=True)
 class Dots(Product):
     """Four products of 8-bit integers for each lane, in one instruction: VNNI, ARM's dot products.
 
@@ -195,11 +187,6 @@ def folding(
 def largest(dtype: str, machine: Machine) -> Fold:
     """The maximum; NaN wins."""
     return folding(dtype, machine, maths.larger, lowest(dtype))
-
-
-def largest_short(machine: Machine) -> ShortFold:
-    """The maximum of bfloat16, as a float32; NaN wins."""
-    return ShortFold("float32", machine.lanes("float32"), lowest("float32"))
 
 
 def total(dtype: str, machine: Machine) -> Fold:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mcc.ir import DType, Module, Value
+from mcc.ir import Module, Value
 from mcc.ops import Conv, MaxPool, Pool, channel_axis, spatial_axes
 from mcc.passes import is_rounded
 
@@ -17,9 +17,6 @@ from .positions import merged_positions
 from .shape import Border, padded
 
 Inputs = tuple[Slot, ...]
-
-_SHORT_INFINITY = 0xFF80
-"""The bits of the bfloat16 that is -inf."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +122,7 @@ def halos_of(module: Module) -> dict[Value, Halo]:
             if not op.x.tensor.dtype.is_float and per_group > 1 and per_group % 4:
                 continue  # products of four channels at once may want more channels
         else:
-            kernel, fill = op.kernel, no_maximum(op.x)
+            kernel, fill = op.kernel, lowest(stored(op.x.tensor.dtype))
         if op.layout == "nchw" or not op.x.tensor.size:
             continue
         before, after = _reach(op, kernel, op.x.tensor.dims, op.layout)
@@ -133,13 +130,6 @@ def halos_of(module: Module) -> dict[Value, Halo]:
         if any((*before, *after)) and min(*before, *after) >= 0:
             found[source] = Halo(tuple(before), tuple(after), fill)
     return found
-
-
-def no_maximum(x: Value) -> float | int:
-    """What is no window's maximum, as it is stored."""
-    if x.tensor.dtype is DType.BF16:
-        return _SHORT_INFINITY
-    return lowest(stored(x.tensor.dtype))
 
 
 def _reach(
