@@ -55,9 +55,12 @@ class Commands(click.Group):
         from difflib import get_close_matches
         from pathlib import Path
 
-        near = get_close_matches(word, COMMANDS, 1, 0.7)
-        if near and not Path(word).exists():
-            raise click.UsageError(f"no command or model {word!r}. Did you mean {near[0]!r}?")
+        path = Path(word)
+        if word.startswith("-") or path.suffix or len(path.parts) > 1 or path.exists():
+            return
+        near = get_close_matches(word, COMMANDS, 1, 0.5)
+        hint = f"Did you mean {near[0]!r}?" if near else f"Commands are {', '.join(COMMANDS)}."
+        raise click.UsageError(f"no command or model {word!r}. {hint}")
 
 
 @click.group(

@@ -1,6 +1,6 @@
 """The compiler on one page: the road from a model to an artifact, stage by stage."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,6 @@ from mcc.ir import (
     Progress,
     UserError,
     Weights,
-    known_names,
     load_module,
     no_progress,
     parse,
@@ -293,12 +292,13 @@ class Compilation:
             pass_named(name)
         self.after_pass = print_after(["*" if name == "all" else name], write)
 
-    def known_stage(self, name: str) -> None:
-        """Refuse a stage that the target does not have."""
+    def known_stage(self, name: str, others: Iterable[str] = ()) -> None:
+        """Refuse a stage that the target does not have; `others` could have been given too."""
         names = self.stage_names()
         if name not in names:
             raise UserError(
-                f"target {self.target.name} has no stage {name!r}", remedy=known_names(names)
+                f"target {self.target.name} has no stage {name!r}",
+                remedy=f"known, in order: {', '.join((*names, *others))}",
             )
 
     def manifest(self, module: Module) -> Manifest:

@@ -168,6 +168,8 @@ def _read(file: IO[bytes], where: str) -> Artifact:
         manifest = Manifest.model_validate_json(members.pop(MANIFEST))
     except (*_DAMAGED, KeyError, OSError, ValueError) as error:
         detail = "its manifest is malformed" if isinstance(error, ValidationError) else str(error)
+        if where.endswith(".onnx"):
+            remedy = f"compile the model first: mcc {where} -o {Path(where).stem}.mcc"
         raise UserError(
             f"not an mcc artifact, or a damaged one ({detail})", where=where, remedy=remedy
         ) from None

@@ -285,7 +285,7 @@ def test_mistakes_end_with_a_message_and_status_two(
         ),
         "missing calibration": (
             (small, *accel, "--calibrate", tmp_path / "none.npz"),
-            ("none.npz", "no such calibration file"),
+            ("none.npz", "no such file of samples"),
         ),
         "calibration shape": (
             (small, *accel, "--calibrate", tmp_path / "shape.npz"),

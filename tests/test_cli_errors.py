@@ -263,6 +263,16 @@ CASES: dict[str, tuple[str, str]] = {
         "cannot be written: there is no folder",
     ),
     "a command misspelled": ("verfy good.mcc", "Did you mean 'verify'?"),
+    "no command at all": ("frobnicate", "Commands are compile, run, verify"),
+    "letters of a command turned": ("rnu good.mcc", "Did you mean 'run'?"),
+    "an artifact to compile": ("good.mcc", "good.mcc: the model is already compiled"),
+    "a model to run": ("run good.onnx --random", "compile the model first: mcc good.onnx -o good"),
+    "a model as samples": (
+        "run good.mcc -i good.onnx",
+        "good.onnx: not a readable .npz file: it is",
+    ),
+    "no samples there": ("run good.mcc -i missing.npz", "missing.npz: no such file of samples"),
+    "no lines": ("disasm good.mcc --limit 0", "0 is not in the range x>=1"),
     "no artifact": ("run none.mcc --random", "none.mcc: no such file"),
     "a negative limit": ("run good.mcc -i good.npz --limit -1", "-1 is not in the range"),
     "no inputs to try": ("verify good.mcc --samples 0", "0 is not in the range"),
@@ -291,7 +301,10 @@ CASES: dict[str, tuple[str, str]] = {
     "no manifest": ("run no_manifest.mcc --random", "its manifest is malformed"),
     "binary text": ("opt nontext.mir", "nontext.mir: cannot be read"),
     "yields too much": ("opt yields.mir --passes dce", "yields.mir: module m names 1 outputs"),
-    "a stage of another target": ("good.onnx --target cpu --emit tiled", "has no stage 'tiled'"),
+    "a stage of another target": (
+        "good.onnx --target cpu --emit tiled",
+        "has no stage 'tiled'\n  known, in order: imported, optimized,",
+    ),
     "commands of a CPU": ("disasm good.mcc --layer none", "the program has no layer 'none'"),
 }
 

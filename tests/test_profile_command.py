@@ -107,7 +107,7 @@ def test_one_run_takes_the_cold_cycles(
 ) -> None:
     cold = json.loads(profile(folder / "accel.mcc", "--json", "--cold")[1])["cycles"]
     assert run(["run", str(folder / "accel.mcc"), "--random"]) == 0
-    wanted = f"simulated: {cold:,} cycles an inference, the first one: its caches are cold, "
+    wanted = f"simulated: {cold:,} cycles for one inference, its caches cold; "
     assert wanted in capsys.readouterr().out
 
 

@@ -93,8 +93,8 @@ def message(module: Module, path: Path) -> str:
 
 def test_a_missing_file_says_what_to_give(tmp_path: Path) -> None:
     text = message(IMAGE, tmp_path / "nowhere.npz")
-    assert "nowhere.npz: no such calibration file" in text
-    assert "without samples, calibration uses synthetic inputs" in text
+    assert "nowhere.npz: no such file of samples" in text
+    assert "give an .npz with one array for each input, or a folder of .npy files" in text
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 truncated"])

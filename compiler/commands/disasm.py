@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 @click.command("disasm")
 @click.argument("artifact", type=click.Path(path_type=Path))
 @click.option("--layer", help="Only the commands of this layer (a name from `mcc info`).")
-@click.option("--limit", type=int, default=None, help="At most this many lines.")
+@click.option("--limit", type=click.IntRange(1), help="Print at most this many commands.")
 @click.option(
     "--counted-out", is_flag=True, help="What a command queue makes of its records, loops and all."
 )
@@ -35,9 +35,11 @@ def command(
     record: list[dict[str, object]] = []
     left = limit
     for item in layers:
+        if left == 0:
+            break
         lines = _lines(program, item, counted_out)
         if left is not None:
-            lines = lines[: max(left, 0)]
+            lines = lines[:left]
             left -= len(lines)
         if as_json:
             record.append({"layer": item.tensor, "nodes": list(item.nodes), "commands": lines})

@@ -44,7 +44,11 @@ def print_table(
         table.add_row(*(shown(cell) for cell in row))
     # Whoever reads from a pipe wants every word, not a terminal of 80 columns.
     width = None if sys.stdout.isatty() else 1000
-    Console(highlight=False, width=width).print(table)
+    console = Console(highlight=False, width=width)
+    with console.capture() as printed:
+        console.print(table)
+    for line in printed.get().splitlines():
+        click.echo(line.rstrip())
 
 
 def _is_amount(cell: object) -> bool:

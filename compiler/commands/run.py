@@ -173,9 +173,9 @@ def _print(record: RunRecord, verbose: int) -> None:
     if "right" in record:
         click.echo(f"right: {record['right']} of {record['samples']}")
     if "cycles" in record and "milliseconds" in record:
-        first = ", the first one: its caches are cold" if record["samples"] == 1 else ""
+        which = "one inference, its caches cold" if record["samples"] == 1 else "the last inference"
         click.echo(
-            f"simulated: {record['cycles']:,} cycles an inference{first}, "
+            f"simulated: {record['cycles']:,} cycles for {which}; "
             f"{record['milliseconds']:.3g} ms at the target's clock"
         )
     if "written" in record:

@@ -20,6 +20,8 @@ def command(name: str | None, as_json: bool) -> None:
         if as_json:
             print_json(record)
         else:
+            if record["accelerator"] is None:
+                del record["board"]  # it says where an accelerator's programs lie
             _print_record(record, "")
         return
     targets = [load_target(item) for item in target_names()]
@@ -28,12 +30,12 @@ def command(name: str | None, as_json: bool) -> None:
         return
     print_table(
         "",
-        ("target", "backend", "extensions", "description"),
+        ("target", "backend", "description", "extensions"),
         [
-            (target.name, target.backend, ", ".join(sorted(target.extensions)), target.description)
+            (target.name, target.backend, target.description, ", ".join(sorted(target.extensions)))
             for target in targets
         ],
-        wide=("extensions", "description"),
+        wide=("description", "extensions"),
     )
 
 
@@ -42,5 +44,5 @@ def _print_record(record: Mapping[str, object], indent: str) -> None:
         if isinstance(value, dict):
             click.echo(f"{indent}{key}")
             _print_record(cast("Mapping[str, object]", value), indent + "  ")
-        else:
+        elif value not in (None, "", []):
             click.echo(f"{indent}{key} = {value}")

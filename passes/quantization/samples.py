@@ -38,10 +38,9 @@ def load_samples(module: Module, path: str | Path, note: Note | None = None) -> 
         return _from_folder(module, path)
     if not path.exists():
         raise UserError(
-            "no such calibration file",
+            "no such file of samples",
             where=str(path),
-            remedy="give an .npz with one array for each input, or a folder of .npy files; "
-            "without samples, calibration uses synthetic inputs",
+            remedy="give an .npz with one array for each input, or a folder of .npy files",
         )
     return _from_npz(module, path, note)
 
@@ -90,6 +89,10 @@ def _synthetic(
 def _from_npz(module: Module, path: Path, note: Note | None) -> Iterator[Feeds]:
     try:
         with path.open("rb") as file:
+            start = file.read(6)
+            if not start.startswith((b"PK", b"\x93NUMPY")):
+                raise ValueError("it is no archive of arrays")
+            file.seek(0)
             content = np.load(file, allow_pickle=False)
             if isinstance(content, np.ndarray):
                 raise ValueError("it holds a single array; that is an .npy file")
