@@ -10,6 +10,7 @@ from mcc.runtime import Target
 from .compile import compile_library, library_files, library_members
 from .narrow import WidenLast
 from .registry import elementwise, lower
+from .separate import SeparatePools
 
 __all__ = [
     "BACKEND",
@@ -28,7 +29,9 @@ def stages(target: Target) -> tuple[Stage, ...]:
     """What happens to a lowered module before kernels are written for it."""
     # Vectors run along the channels, so these go last in memory. Attention is fused behind that:
     # layout knows the axes of products and softmax, and moves transposes out from between them.
-    return (Stage("layout", (ChannelsLast(), WidenLast(), FuseAttention(), Dce())),)
+    return (
+        Stage("layout", (ChannelsLast(), WidenLast(), FuseAttention(), SeparatePools(), Dce())),
+    )
 
 
 def emit(
