@@ -15,14 +15,17 @@ from mcc.ops import (
     Abs,
     Add,
     And,
+    Atan,
     Cast,
     Clip,
     Conv,
+    Cos,
     Dequantize,
     Div,
     Equal,
     Erf,
     Exp,
+    Floor,
     Greater,
     LeakyRelu,
     Less,
@@ -40,8 +43,11 @@ from mcc.ops import (
     Quantize,
     Reciprocal,
     Relu,
+    Remainder,
     Requantize,
+    Round,
     Sigmoid,
+    Sin,
     Softmax,
     Sqrt,
     Sub,
@@ -63,6 +69,13 @@ def test_unary_ops() -> None:
             cases.add(
                 cls.op_name, cls, np.nan_to_num(x, posinf=9, neginf=-9).clip(-99, 99).astype(dtype)
             )
+    for exact in (Floor, Round):
+        halves = np.concatenate([SPECIAL, np.arange(-9, 9, 0.25, dtype="f4"), x])
+        for dtype in ("f4", "f8"):
+            cases.add(exact.op_name, exact, halves.astype(dtype))
+    for angle in (Sin, Cos, Atan):
+        for dtype in ("f4", "f8"):
+            cases.add(angle.op_name, angle, floats(rng, 99).astype(dtype) * 10, tolerance=1e-6)
     close: list[type[Op]] = [Neg, Abs, Relu, LeakyRelu, Sqrt, Reciprocal]
     for unary in close:
         cases.add(unary.op_name, unary, x, tolerance=1e-6)
@@ -136,6 +149,7 @@ def test_binary_ops_broadcast() -> None:
                 f"{cls.op_name}{left}{right}", cls, a, b, tolerance=0 if cls is not Div else 1e-6
             )
         cases.add("pow", Pow, np.abs(a), b, tolerance=1e-5)
+        cases.add("remainder", Remainder, a * 100, b)
         cases.add("where", Where, a > 0, a, b)
         cases.add("add_clamped", bind(Add, lo=0.0, hi=1.0), a, b)
     special = np.stack(np.meshgrid(SPECIAL, SPECIAL)).reshape(2, -1)
@@ -146,8 +160,8 @@ def test_binary_ops_broadcast() -> None:
         b[:3] = 0
         if dtype != "u1":
             a[4], b[4] = np.iinfo(dtype).min, -1
-        for cls in (Add, Sub, Mul, Div, Minimum, Maximum, Less):
-            cases.add(f"{cls.op_name}_{dtype}", cls, a, b)
+        for binary in (Add, Sub, Mul, Div, Remainder, Minimum, Maximum, Less, And, Or):
+            cases.add(f"{binary.op_name}_{dtype}", binary, a, b)
         cases.add(f"pow_{dtype}", Pow, a, np.abs(integers(rng, 40)).clip(0, 9).astype(dtype))
     for logical in (And, Or):
         cases.add(logical.op_name, logical, rng.random(50) > 0.5, rng.random(50) > 0.5)

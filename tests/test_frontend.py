@@ -38,6 +38,15 @@ def test_values_are_named_after_tensors_and_ops_know_their_nodes() -> None:
     assert parse(printed.text, printed.weights) == module
 
 
+def test_an_input_that_never_changes_becomes_a_constant() -> None:
+    model = one_node("Reshape", {"x": floats(2, 6), "shape": np.array([3, -1])})
+    module = load(model, constants={"shape": np.array([3, -1])})
+    x = floats(2, 6)
+    assert [value.name for value in module.inputs] == ["x"]
+    np.testing.assert_array_equal(evaluate(module, {"x": x})["y0"], x.reshape(3, 4))
+    assert "shape" in [info.name for info in model.graph.input]  # the model is left as it is
+
+
 def test_facts_about_the_model_travel_along(tmp_path: Path) -> None:
     model = text_model("g (float[N,4] x) => (float[N,4] y) { y = Relu (x) }")
     model.producer_name, model.producer_version = "trainer", "1.2"

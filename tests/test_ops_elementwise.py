@@ -16,13 +16,16 @@ from mcc.ops import (
     Abs,
     Add,
     And,
+    Atan,
     BatchNorm,
     Cast,
     Clip,
+    Cos,
     Div,
     Equal,
     Erf,
     Exp,
+    Floor,
     Greater,
     LayerNorm,
     LeakyRelu,
@@ -41,7 +44,10 @@ from mcc.ops import (
     ReduceMean,
     ReduceSum,
     Relu,
+    Remainder,
+    Round,
     Sigmoid,
+    Sin,
     Softmax,
     Sqrt,
     Sub,
@@ -62,6 +68,11 @@ UNARY: list[tuple[type[Op], str]] = [
     (Tanh, "Tanh"),
     (Sigmoid, "Sigmoid"),
     (Erf, "Erf"),
+    (Sin, "Sin"),
+    (Cos, "Cos"),
+    (Atan, "Atan"),
+    (Floor, "Floor"),
+    (Round, "Round"),
     (Relu, "Relu"),
     (LeakyRelu, "LeakyRelu"),
 ]
@@ -86,6 +97,9 @@ def test_unary(op_class: type[Op], onnx_name: str) -> None:
         (Erf, [math.nan, 1.0, -1.0]),
         (Relu, [math.nan, math.inf, 0.0]),
         (Tanh, [math.nan, 1.0, -1.0]),
+        (Sin, [math.nan, math.nan, math.nan]),
+        (Floor, [math.nan, math.inf, -math.inf]),
+        (Round, [math.nan, math.inf, -math.inf]),
     ],
 )
 def test_special_values_follow_ieee(op_class: type[Op], expected: list[float]) -> None:
@@ -154,6 +168,23 @@ def test_integer_division_truncates(pairs: list[tuple[int, int]]) -> None:
     ]
     wrapped = [(value + 2**31) % 2**32 - 2**31 for value in expected]
     assert run(Div, a, b).tolist() == wrapped
+
+
+def test_remainders_have_the_sign_of_the_dividend() -> None:
+    a, b = np.meshgrid(np.arange(-7, 8), np.arange(-3, 4))
+    found = run(Remainder, a.astype(np.int32), b.astype(np.int32))
+    expected = np.where(b == 0, 0, np.fmod(a, np.where(b == 0, 1, b)))
+    np.testing.assert_array_equal(found, expected)
+    x, y = (array.astype(np.float32) * np.float32(0.3) for array in (a, np.where(b == 0, 9, b)))
+    (judged,) = onnxruntime_op("Mod", [x, y], fmod=1)
+    np.testing.assert_array_equal(run(Remainder, x, y), judged)
+    assert np.isnan(run(Remainder, np.ones(1, np.float32), np.zeros(1, np.float32))).all()
+
+
+def test_bits_of_integers() -> None:
+    a, b = np.array([12, -1], np.int8), np.array([10, 5], np.int8)
+    assert run(And, a, b).tolist() == [8, 5]
+    assert run(Or, a, b).tolist() == [14, -1]
 
 
 def test_integer_powers() -> None:
@@ -317,7 +348,7 @@ WRONG: list[tuple[type[Op], list[Array], dict[str, object], str]] = [
     (Neg, [np.zeros(2, bool)], {}, "x must be a tensor of numbers, is i1"),
     (Exp, [np.zeros(2, np.int8)], {}, "x must be a float tensor, is i8"),
     (Not, [np.zeros(2)], {}, "x must be i1, is f64"),
-    (And, [np.zeros(2, bool), np.zeros(2)], {}, "b must be i1, is f64"),
+    (And, [np.zeros(2, bool), np.zeros(2)], {}, "b must be i1 or integers, is f64"),
     (Cast, [np.zeros(2)], {"to": DType.STRING}, "a cast from or to string is not defined"),
     (ReduceSum, [np.zeros(2)], {"axes": (1,)}, r"axes \[1\] do not fit rank 1"),
     (Softmax, [np.zeros(2)], {"axis": 1}, "axis 1 is outside rank 1"),

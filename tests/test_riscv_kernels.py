@@ -262,6 +262,11 @@ MODULES: dict[str, Module] = {
             "tanh": ops.Tanh,
             "sigmoid": ops.Sigmoid,
             "erf": ops.Erf,
+            "sin": ops.Sin,
+            "cos": ops.Cos,
+            "atan": ops.Atan,
+            "floor": ops.Floor,
+            "round": ops.Round,
             "relu": ops.Relu,
         }.items()
     },

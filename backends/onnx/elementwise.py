@@ -1,15 +1,18 @@
 """Element-wise ops: nearly all have a namesake in ONNX."""
 
-from mcc.ir import Op
+from mcc.ir import DType, Op
 from mcc.ops import (
     Abs,
     And,
+    Atan,
     Cast,
     Clip,
+    Cos,
     Div,
     Equal,
     Erf,
     Exp,
+    Floor,
     Greater,
     LeakyRelu,
     Less,
@@ -23,7 +26,10 @@ from mcc.ops import (
     Pow,
     Reciprocal,
     Relu,
+    Remainder,
+    Round,
     Sigmoid,
+    Sin,
     Sqrt,
     Sub,
     Tanh,
@@ -36,11 +42,13 @@ from .writer import Writer, element_type
 
 _NAMESAKES = (
     Abs,
-    And,
+    Atan,
+    Cos,
     Div,
     Equal,
     Erf,
     Exp,
+    Floor,
     Greater,
     Less,
     Log,
@@ -49,11 +57,12 @@ _NAMESAKES = (
     Mul,
     Neg,
     Not,
-    Or,
     Pow,
     Reciprocal,
     Relu,
+    Round,
     Sigmoid,
+    Sin,
     Sqrt,
     Sub,
     Tanh,
@@ -68,6 +77,20 @@ def write_namesake(writer: Writer, op: Op) -> None:
     name = type(op).__name__
     inputs = [writer.name(value) for value in op.operands]
     writer.node(op, _RENAMED.get(name, name), inputs, writer.name(op.result))
+
+
+@emits(And, Or)
+def write_logical(writer: Writer, op: Op) -> None:
+    """Truth values and bits have operators of their own."""
+    prefix = "" if op.result.tensor.dtype is DType.I1 else "Bitwise"
+    inputs = [writer.name(value) for value in op.operands]
+    writer.node(op, prefix + type(op).__name__, inputs, writer.name(op.result))
+
+
+@emits(Remainder)
+def write_remainder(writer: Writer, op: Remainder) -> None:
+    inputs = [writer.name(value) for value in op.operands]
+    writer.node(op, "Mod", inputs, writer.name(op.result), fmod=1)
 
 
 @emits(Clip)

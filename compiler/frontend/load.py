@@ -5,8 +5,9 @@ from pathlib import Path
 
 import onnx
 
-from mcc.ir import Module, UserError, verify
+from mcc.ir import Array, Module, UserError, verify
 
+from .freeze import freeze_inputs
 from .functions import inline_functions
 from .graph import read_graph
 from .importer import build
@@ -16,13 +17,19 @@ from .shapes import fix_shapes, graph_inputs
 from .source import Source, check, opset_of, read_model
 
 
-def load(source: Source, *, shapes: Mapping[str, Sequence[int]] | None = None) -> Module:
+def load(
+    source: Source,
+    *,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    constants: Mapping[str, Array] | None = None,
+) -> Module:
     """Import an ONNX model.
 
     Args:
         source: The path of a file, its bytes, or a `ModelProto` (left as it is).
         shapes: Whole shapes of inputs by name, where the model leaves them open. A symbolic leading
         dimension needs none: it is the batch and becomes 1.
+        constants: Arrays for inputs that will always be the same; they are inputs no more.
 
     Returns:
         A verified module with static shapes. Values are named after ONNX's tensors, ops know their
@@ -39,6 +46,7 @@ def load(source: Source, *, shapes: Mapping[str, Sequence[int]] | None = None) -
     notes: list[str] = []
     refuse_unknown(model, where, original, only_unheard_of=True)
     check(model, where)
+    freeze_inputs(model, constants or {}, where)
     model = convert(model, notes)
     batch = fix_shapes(model, shapes or {}, where)
     if batch is not None:

@@ -62,6 +62,19 @@ class Div(Binary, name="div"):
         return np.asarray(floor + up.astype(wide)).astype(a.dtype)
 
 
+class Remainder(Binary, name="remainder"):
+    """y = a - trunc(a / b) * b, exactly, with the sign of a.
+
+    An integer divided by 0 leaves 0; a float leaves NaN.
+    """
+
+    def evaluate(self, a: Array, b: Array) -> Array:
+        dtype = self.a.tensor.dtype
+        if dtype.is_integer:
+            return np.fmod(a, np.where(b == 0, np.ones((), b.dtype), b)).astype(a.dtype)
+        return np.asarray(np.fmod(a, b)).astype(a.dtype)
+
+
 class Pow(Op, name="pow"):
     """y = a ^ b, in a's dtype; a negative integer power truncates like the division."""
 
@@ -129,27 +142,28 @@ class Greater(Comparison, name="greater"):
 
 
 class Logical(Op):
-    """Base: i1 in, i1 out."""
+    """Base: truth values, or the bits of integers."""
 
     a: Value
     b: Value
 
     def infer(self) -> Tensor:
         for name, value in (("a", self.a), ("b", self.b)):
-            if value.tensor.dtype is not DType.I1:
-                raise OpError(f"{name} must be i1, is {value.tensor}", name)
+            dtype = value.tensor.dtype
+            if dtype is not DType.I1 and not (dtype.is_integer and dtype.is_number):
+                raise OpError(f"{name} must be i1 or integers, is {value.tensor}", name)
         return same_dtype(a=self.a, b=self.b)
 
 
 class And(Logical, name="and"):
-    """y = a and b, on i1."""
+    """y = a and b, on i1; bit by bit on integers."""
 
     def evaluate(self, a: Array, b: Array) -> Array:
         return a & b
 
 
 class Or(Logical, name="or"):
-    """y = a or b, on i1."""
+    """y = a or b, on i1; bit by bit on integers."""
 
     def evaluate(self, a: Array, b: Array) -> Array:
         return a | b

@@ -108,6 +108,41 @@ class Erf(FloatUnary, name="erf"):
         return erf(x.astype(np.float64)).astype(x.dtype)
 
 
+class Sin(FloatUnary, name="sin"):
+    """y = sin x."""
+
+    def evaluate(self, x: Array) -> Array:
+        return np.sin(x)
+
+
+class Cos(FloatUnary, name="cos"):
+    """y = cos x."""
+
+    def evaluate(self, x: Array) -> Array:
+        return np.cos(x)
+
+
+class Atan(FloatUnary, name="atan"):
+    """y = the angle between -pi/2 and pi/2 whose tangent x is."""
+
+    def evaluate(self, x: Array) -> Array:
+        return np.arctan(x)
+
+
+class Floor(FloatUnary, name="floor"):
+    """y = the largest whole number that is at most x."""
+
+    def evaluate(self, x: Array) -> Array:
+        return np.floor(x)
+
+
+class Round(FloatUnary, name="round"):
+    """y = the whole number nearest to x, the even one of two."""
+
+    def evaluate(self, x: Array) -> Array:
+        return np.rint(x)
+
+
 class Relu(Unary, name="relu"):
     """y = max(x, 0); NaN stays NaN."""
 

@@ -11,10 +11,13 @@ from mcc.ir import Array, DType, Module, Op, Value, constant_of
 from mcc.ops import (
     Abs,
     Add,
+    Atan,
     Clip,
+    Cos,
     Div,
     Erf,
     Exp,
+    Floor,
     LeakyRelu,
     Log,
     Maximum,
@@ -24,15 +27,17 @@ from mcc.ops import (
     Pow,
     Reciprocal,
     Relu,
+    Round,
     Sigmoid,
+    Sin,
     Sqrt,
     Sub,
     Tanh,
 )
 
-TRANSCENDENTAL = (Erf, Exp, Log, Pow, Sigmoid, Sqrt, Tanh)
+TRANSCENDENTAL = (Atan, Cos, Erf, Exp, Log, Pow, Sigmoid, Sin, Sqrt, Tanh)
 ELEMENTWISE = (
-    *(Abs, Clip, LeakyRelu, Neg, Reciprocal, Relu),
+    *(Abs, Clip, Floor, LeakyRelu, Neg, Reciprocal, Relu, Round),
     *(Add, Div, Maximum, Minimum, Mul, Sub),
     *TRANSCENDENTAL,
 )

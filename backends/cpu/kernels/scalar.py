@@ -7,13 +7,16 @@ from mcc.ops import (
     Abs,
     Add,
     And,
+    Atan,
     BatchNorm,
     Cast,
     Clip,
+    Cos,
     Div,
     Equal,
     Erf,
     Exp,
+    Floor,
     Greater,
     LeakyRelu,
     Less,
@@ -27,7 +30,10 @@ from mcc.ops import (
     Pow,
     Reciprocal,
     Relu,
+    Remainder,
+    Round,
     Sigmoid,
+    Sin,
     Sqrt,
     Sub,
     Tanh,
@@ -116,6 +122,31 @@ def erf(op: Erf, writer: Writer, x: Expr) -> Expr:
     return maths.erf(writer, x)
 
 
+@elementwise(Sin, scalar=_always)
+def sin(op: Sin, writer: Writer, x: Expr) -> Expr:
+    return libm("sin", x)
+
+
+@elementwise(Cos, scalar=_always)
+def cos(op: Cos, writer: Writer, x: Expr) -> Expr:
+    return libm("cos", x)
+
+
+@elementwise(Atan, scalar=_always)
+def atan(op: Atan, writer: Writer, x: Expr) -> Expr:
+    return libm("atan", x)
+
+
+@elementwise(Floor)
+def floor(op: Floor, writer: Writer, x: Expr) -> Expr:
+    return intrinsic("llvm.floor", x)
+
+
+@elementwise(Round)
+def nearest(op: Round, writer: Writer, x: Expr) -> Expr:
+    return intrinsic("llvm.roundeven", x)
+
+
 @elementwise(Relu)
 def relu(op: Relu, writer: Writer, x: Expr) -> Expr:
     return clamp(x, 0.0, math.inf)
@@ -175,6 +206,18 @@ def div(op: Div, writer: Writer, a: Expr, b: Expr) -> Expr:
     else:
         quotient = a / safe
     return select(b.equals(0), 0, writer.bind(quotient))
+
+
+@elementwise(Remainder, scalar=_always)
+def remainder(op: Remainder, writer: Writer, a: Expr, b: Expr) -> Expr:
+    if a.is_float:
+        return libm("fmod", a, b)
+    # As for the division; whatever is divided by 1 or -1 leaves 0.
+    safe = select(b.equals(0), 1, b)
+    if not b.dtype.startswith("u"):
+        safe = select(b.equals(-1), 1, writer.bind(safe))
+    divisor = writer.bind(safe)
+    return a - writer.bind(a / divisor) * divisor
 
 
 @elementwise(Pow, scalar=_always)

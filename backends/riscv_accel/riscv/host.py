@@ -33,6 +33,8 @@ EXACT = (
     ops.Clip,
     ops.Neg,
     ops.Abs,
+    ops.Floor,
+    ops.Round,
     ops.Add,
     ops.Sub,
     ops.Mul,

@@ -80,6 +80,31 @@ def _(op: ops.Sigmoid, code: HostCode) -> list[str]:
 
 
 @lower.register
+def _(op: ops.Sin, code: HostCode) -> list[str]:
+    return _function(code, op, "mcc_sin")
+
+
+@lower.register
+def _(op: ops.Cos, code: HostCode) -> list[str]:
+    return _function(code, op, "mcc_cos")
+
+
+@lower.register
+def _(op: ops.Atan, code: HostCode) -> list[str]:
+    return _function(code, op, "mcc_atan")
+
+
+@lower.register
+def _(op: ops.Floor, code: HostCode) -> list[str]:
+    return _map(code, op, "mcc_map", "mcc_floor")
+
+
+@lower.register
+def _(op: ops.Round, code: HostCode) -> list[str]:
+    return _map(code, op, "mcc_map", "mcc_round")
+
+
+@lower.register
 def _(op: ops.Erf, code: HostCode) -> list[str]:
     return _function(code, op, "mcc_erf")
 

@@ -7,6 +7,7 @@ began with.
 
 from . import (
     arithmetic,
+    bits,
     constants,
     convolution,
     matrix,
@@ -17,11 +18,14 @@ from . import (
     recurrent,
     reduction,
     resize,
+    rounding,
+    trigonometry,
     unary,
 )
 
 __all__ = [
     "arithmetic",
+    "bits",
     "constants",
     "convolution",
     "matrix",
@@ -32,5 +36,7 @@ __all__ = [
     "recurrent",
     "reduction",
     "resize",
+    "rounding",
+    "trigonometry",
     "unary",
 ]

@@ -21,6 +21,13 @@ MCC_KERNEL void mcc_clip(size_t size, float lo, float hi, const float *x, float 
   for (size_t i = 0; i < size; i++) y[i] = x[i] < lo ? lo : x[i] > hi ? hi : x[i];
 }
 
+/* The sign is x's: that of a zero too. */
+MCC_KERNEL float mcc_floor(float x) {
+  float y = mcc_round(x);
+  if (y > x) y -= 1.0f;
+  return mcc_float((mcc_bits(y) & 0x7fffffffu) | (mcc_bits(x) & 0x80000000u));
+}
+
 MCC_KERNEL void mcc_map(size_t size, float (*function)(float), const float *x, float *y) {
   for (size_t i = 0; i < size; i++) y[i] = function(x[i]);
 }

@@ -122,3 +122,62 @@ MCC_KERNEL float mcc_tanh(float x) {
   }
   return (float)(x < 0 ? -y : y);
 }
+
+/* sin(r + quarter * pi / 2) with |r| <= pi / 4, the power series to r^15. */
+MCC_KERNEL double mcc_sin_from(double r, uint32_t quarter) {
+  double square = r * r, sine = 0.0, cosine = 0.0;
+  for (int i = 14; i >= 2; i -= 2) {
+    sine = (1.0 - sine) * square / (double)(i * (i + 1));
+    cosine = (1.0 - cosine) * square / (double)(i * (i - 1));
+  }
+  double y = quarter & 1 ? 1.0 - cosine : r * (1.0 - sine);
+  return quarter & 2 ? -y : y;
+}
+
+/* |x| less the multiple of 2 pi in it, an exact remainder of the double nearest to 2 pi times powers
+   of two, with what 2 pi has beyond that double subtracted as often; then the next quarter turn.
+   Beyond 1e20 that is too little of 2 pi, and the result any angle. */
+MCC_KERNEL double mcc_quarters(double size, uint32_t *quarter) {
+  const double turn = 6.28318530717958623200, rest_of_turn = 2.44929359829470635445e-16;
+  double least = 0.0;
+  while (size >= turn) {
+    double step = turn, tail = rest_of_turn;
+    while (step <= size * 0.5) step *= 2.0, tail *= 2.0;
+    size -= step, least += tail;
+  }
+  while (least >= turn) {
+    double step = turn;
+    while (step <= least * 0.5) step *= 2.0;
+    least -= step;
+  }
+  double r = size - least;
+  int32_t n = (int32_t)(r * 0.63661977236758134308 + (r < 0 ? -0.5 : 0.5));
+  *quarter = (uint32_t)n;
+  return (size - n * 1.57079632679489655800) - least - n * 6.12323399573676588613e-17;
+}
+
+MCC_KERNEL float mcc_sin(float x) {
+  if (x == 0.0f || x - x != 0.0f) return x - x == 0.0f ? x : mcc_float(0x7fc00000u);
+  uint32_t quarter;
+  double r = mcc_quarters(x < 0 ? -(double)x : (double)x, &quarter), y = mcc_sin_from(r, quarter);
+  return (float)(x < 0 ? -y : y);
+}
+
+MCC_KERNEL float mcc_cos(float x) {
+  if (x - x != 0.0f) return mcc_float(0x7fc00000u);
+  uint32_t quarter;
+  double r = mcc_quarters(x < 0 ? -(double)x : (double)x, &quarter);
+  return (float)mcc_sin_from(r, quarter + 1);
+}
+
+/* Beyond 1 by the angle of 1 / x, beyond tan(pi / 8) by that of (x - 1) / (x + 1); then a series. */
+MCC_KERNEL float mcc_atan(float x) {
+  if (x != x) return x;
+  double size = x < 0 ? -(double)x : (double)x, base = 0.0, sign = 1.0, sum = 0.0;
+  if (size > 1.0) base = 1.57079632679489661923, sign = -1.0, size = 1.0 / size;
+  if (size > 0.41421356237309503) base += sign * 0.78539816339744830962, size = (size - 1.0) / (size + 1.0);
+  double square = size * size;
+  for (int i = 27; i >= 1; i -= 2) sum = 1.0 / i - sum * square;
+  double y = base + sign * size * sum;
+  return (float)(x < 0 ? -y : y);
+}
