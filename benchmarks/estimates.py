@@ -151,8 +151,8 @@ NOTES = (
     "of its own last one. The formula is that of the tiling search (estimate.py), for the tiling "
     "that the program has.",
     f"Errors are those of long layers, of {LONG:,} cycles and more. The formula counts a layer's "
-    "beginning and end, which in a network pass during the layers beside it; of short layers that "
-    "is most. The share of cycles counts all layers.",
+    "beginning and end, much of which passes in a network during the layers beside it; of short "
+    "layers that is most. The share of cycles counts all layers.",
 )
 
 

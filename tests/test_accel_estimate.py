@@ -141,7 +141,7 @@ def check_together(layers: list[Compared], within: float) -> None:
     assert sum(layer.formula for layer in layers) == pytest.approx(cycles, rel=within)
     for layer in layers:
         if layer.cycles >= LONG:
-            assert abs(layer.error) <= 0.4, layer.name
+            assert abs(layer.error) <= 0.45, layer.name
 
 
 @pytest.mark.parametrize("target", ["gemmini", "riscv-accel"])

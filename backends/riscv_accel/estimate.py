@@ -11,6 +11,11 @@ from .tiling import Cut, Tiling, chunks
 
 PER_STEP = 60.0
 """Cycles that the engines wait for each other at each step."""
+ON_CHIP = 0.5
+"""Part of what does not overlap that is left where the input lies on the chip.
+
+Its first weights come during the layer before, its last stores leave during the one behind.
+"""
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,8 @@ def estimated(cut: Cut, tiling: Tiling) -> float:
     if tiling.weight_slots == 1 and visits > 1:
         alone += weights
     issue = commands * cut.target.cycles_per_command
-    return max(issue, array, loads, stores) + alone + full * visits * PER_STEP
+    busiest, apart = max(issue, array, loads, stores), alone + full * visits * PER_STEP
+    return busiest + (apart if cut.frame is None else apart * ON_CHIP)
 
 
 def _in_one_bank(cut: Cut, tiling: Tiling) -> bool:
