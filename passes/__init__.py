@@ -18,6 +18,7 @@ from .fuse_residual import FuseResidual
 from .integer_edges import IntegerEdges
 from .layout import ChannelsLast
 from .manager import Declined, Hook, PassError, PassRun, print_after, run_passes
+from .matching import rebuild, single_use
 from .narrow import Bf16, is_rounded
 from .pipelines import LEVELS, pipeline, pipeline_for
 from .plugins import discover, load_plugin
@@ -78,8 +79,10 @@ __all__ = [
     "pipeline",
     "pipeline_for",
     "print_after",
+    "rebuild",
     "run_passes",
     "scheme_for",
+    "single_use",
     "synthetic_samples",
     "to_onnx_layout",
     "type_text",

@@ -11,6 +11,7 @@ from .compile import compile_library, library_files, library_members
 from .narrow import WidenLast
 from .registry import elementwise, lower
 from .separate import SeparatePools
+from .unshuffle import FoldUnshuffle
 
 __all__ = [
     "BACKEND",
@@ -29,9 +30,8 @@ def stages(target: Target) -> tuple[Stage, ...]:
     """What happens to a lowered module before kernels are written for it."""
     # Vectors run along the channels, so these go last in memory. Attention is fused behind that:
     # layout knows the axes of products and softmax, and moves transposes out from between them.
-    return (
-        Stage("layout", (ChannelsLast(), WidenLast(), FuseAttention(), SeparatePools(), Dce())),
-    )
+    layout = (ChannelsLast(), WidenLast(), FuseAttention())
+    return (Stage("layout", (FoldUnshuffle(), *layout, SeparatePools(), Dce())),)
 
 
 def emit(
