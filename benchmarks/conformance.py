@@ -3,7 +3,7 @@
 Counted are all cases of `onnx.backend.test` on CPU, compared by the suite's own rule. A case is
 *refused* where mcc says no before anything runs, *wrong* where an output differs, *crashed* where
 anything else happens. With `--constants`, inputs that mcc must know while compiling (shapes, axes)
-are given to `mcc.frontend.load` as constants.
+are given to `mcc.frontend.load` as constants. Shapes that a model leaves open are its data's.
 """
 
 import argparse
@@ -168,7 +168,7 @@ def computed(
     constants: dict[str, Any] = {}
     if options.constants:
         constants = {name: feeds[name] for name in parameters(model) if name in feeds}
-    module = load(model, constants=constants)
+    module = load(model, shapes=open_shapes(model, feeds, constants), constants=constants)
     given = {name: array for name, array in feeds.items() if name not in constants}
     if options.evaluate:
         found = list(evaluate(module, given).values())
@@ -176,6 +176,19 @@ def computed(
         artifact = compile_model(module, target="cpu")
         found = Session(artifact).run(None, given)
     return [np.asarray(array) for array in found]
+
+
+def open_shapes(
+    model: onnx.ModelProto, feeds: Mapping[str, Any], constants: Mapping[str, Any]
+) -> dict[str, tuple[int, ...]]:
+    """The fed shapes of the inputs whose shapes the model leaves open: mcc's are static."""
+    return {
+        info.name: tuple(np.shape(feeds[info.name]))
+        for info in model.graph.input
+        if info.name in feeds
+        and info.name not in constants
+        and any(not dim.dim_value for dim in info.type.tensor_type.shape.dim)
+    }
 
 
 def parameters(model: onnx.ModelProto) -> Iterator[str]:

@@ -91,7 +91,7 @@ def test_an_opset_from_the_future() -> None:
 
 def test_all_unknown_operators_are_listed_at_once() -> None:
     nodes = [
-        helper.make_node("Einsum", ["x", "x"], ["a"], "/e/Einsum", equation="ij,ij->ij"),
+        helper.make_node("LRN", ["x"], ["a"], "/l/LRN", size=1),
         helper.make_node("Hardmax", ["a"], ["b"], "/h/Hardmax"),
         helper.make_node("Hardmax", ["b"], ["c"]),
     ]
@@ -101,8 +101,8 @@ def test_all_unknown_operators_are_listed_at_once() -> None:
     model.opset_import.append(helper.make_opsetid("com.example", 3))
     assert str(complaint(model)) == (
         "the given model: 3 operators of the model cannot be imported:\n"
-        "    Einsum (opset 17): '/e/Einsum'\n"
         "    Hardmax (opset 17): '/h/Hardmax', 'c'\n"
+        "    LRN (opset 17): '/l/LRN'\n"
         "    com.example::FusedThing (opset 3): 'thing'\n"
         "  docs/onnx.md lists what mcc imports; replace the others before exporting the model"
     )
@@ -118,9 +118,11 @@ def test_an_operator_that_onnx_has_never_heard_of() -> None:
 
 
 def test_unknown_operators_in_the_body_of_a_function() -> None:
-    model = one_node("SoftmaxCrossEntropyLoss", {"x": floats(3, 5), "target": ints(3)})
+    model = one_node(
+        "AffineGrid", {"theta": floats(1, 2, 3)}, {"size": np.array([1, 1, 4, 4])}, opset=20
+    )
     error = complaint(model)
-    assert error.message.splitlines()[1:] == ["    GatherElements (opset 17): 'the_node'"]
+    assert "\n    If (opset 20): 'the_node', " in error.message
 
 
 def test_many_nodes_are_counted() -> None:

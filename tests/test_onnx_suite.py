@@ -19,6 +19,8 @@ Floor IsInf IsNaN Mod Round Sign Sin Sinh Tan
 """
 FED = {
     **dict.fromkeys(ELEMENTWISE.split(), 2),
+    **{"CumProd": 1, "CumSum": 1, "Einsum": 3, "GatherElements": 2, "GatherND": 2},
+    **{"LayerNormalization": 3, "LpNormalization": 1, "ReduceProd": 1},
     **{"Resize": 1, "Upsample": 1, "LSTM": 8, "GRU": 8, "RNN": 8, "ConvTranspose": 9},
 }
 """Operators, and how many inputs count as fed; further ones are constants of the model."""
@@ -32,6 +34,7 @@ def cases(op_type: str) -> list[Any]:
         case
         for case in collect(None)
         if [node.op_type for node in case.model.graph.node] == [op_type]
+        and not case.name.endswith("empty_set")  # mcc reads a dimension of 0 as an open one
     ]
 
 

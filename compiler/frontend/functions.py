@@ -18,18 +18,25 @@ def inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
     if model.functions:
         model = _named_after_callers(model, inliner.inline_local_functions(model, True))
     opset = opset_of(model)
-    while called := [node for node in model.graph.node if _is_call(node, opset)]:
+    closed: set[str] = set()
+    """Operators whose bodies onnx does not give out; they will be refused."""
+    while called := [
+        node for node in model.graph.node if _is_call(node, opset) and node.op_type not in closed
+    ]:
         for node in called:
             _state_defaults(node, opset)
         _write_types(model)
-        names = sorted({("", node.op_type) for node in called})
-        inlined = inliner.inline_selected_functions(model, names, False, True)
-        model = _named_after_callers(model, inlined)
-        if any(
-            _is_call(node, opset) and node.op_type == called[0].op_type
-            for node in inlined.graph.node
-        ):
-            return model  # a body that onnx does not give out; the operator will be refused
+        for name in sorted({node.op_type for node in called}):
+            before = sum(node.op_type == name for node in model.graph.node)
+            try:
+                inlined = inliner.inline_selected_functions(model, [("", name)], False, True)
+            except RuntimeError:  # the inliner asks for the types of inputs that a node leaves out
+                closed.add(name)
+                continue
+            if sum(node.op_type == name for node in inlined.graph.node) >= before:
+                closed.add(name)
+            else:
+                model = _named_after_callers(model, inlined)
     return model
 
 

@@ -4,9 +4,9 @@
 import math
 
 import mcc.ops as ops
-from mcc.ir import Value
+from mcc.ir import DType, Value
 
-from ..registry import UnsupportedError, operator
+from ..registry import OutputCount, UnsupportedError, operator
 from .common import axis_of, scalar_like
 
 
@@ -39,9 +39,34 @@ def LayerNormalization(
     axis: int = -1,
     epsilon: float = 1e-5,
     stash_type: int = 1,
-) -> Value:
+    outputs: OutputCount,
+) -> tuple[Value, ...]:
+    """The mean and the inverse deviation are computed again where they are outputs, too."""
     first = axis_of(axis, X.tensor.rank)
-    return ops.LayerNorm(X, Scale, bias=B, axis=first, epsilon=epsilon).result
+    found = ops.LayerNorm(X, Scale, bias=B, axis=first, epsilon=epsilon).result
+    if outputs == 1:
+        return (found,)
+    x = ops.Cast(X, DType.F32).result if stash_type else X
+    axes = tuple(range(first, X.tensor.rank))
+    mean = ops.ReduceMean(x, axes, keepdims=True).result
+    centred = ops.Sub(x, mean).result
+    variance = ops.ReduceMean(ops.Mul(centred, centred).result, axes, keepdims=True).result
+    deviation = ops.Sqrt(ops.Add(variance, scalar_like(epsilon, x)).result).result
+    return (found, mean, ops.Reciprocal(deviation).result)
+
+
+@operator(since=1)
+def LpNormalization(input: Value, *, axis: int = -1, p: int = 2) -> Value:
+    """An element over the norm of its axis; 0 where that is 0."""
+    if p not in (1, 2):
+        raise UnsupportedError(f"its p is {p}; ONNX knows 1 and 2")
+    axes = (axis_of(axis, input.tensor.rank),)
+    size = ops.Abs(input).result if p == 1 else ops.Mul(input, input).result
+    norm = ops.ReduceSum(size, axes, keepdims=True).result
+    if p == 2:
+        norm = ops.Sqrt(norm).result
+    zero = scalar_like(0, input)
+    return ops.Where(ops.Equal(norm, zero).result, zero, ops.Div(input, norm).result).result
 
 
 @operator(since=6)

@@ -1,10 +1,13 @@
 """Pooling."""
 # ruff: noqa: N802, N803  (names are ONNX's)
 
+import math
+
 import mcc.ops as ops
 from mcc.ir import Value
 
-from ..registry import Ints, operator
+from ..registry import Ints, UnsupportedError, operator
+from .common import scalar_like
 from .convolution import resolved_pads
 
 
@@ -50,6 +53,31 @@ def AveragePool(
         ceil=bool(ceil_mode),
         include_pad=bool(count_include_pad),
     ).result
+
+
+@operator(since=2)
+def LpPool(
+    X: Value,
+    *,
+    kernel_shape: Ints,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    dilations: Ints = (),
+    p: int = 2,
+    pads: Ints = (),
+    strides: Ints = (),
+) -> Value:
+    """The p-th root of as many means of |x|^p as a window has elements."""
+    if ceil_mode:
+        raise UnsupportedError("it rounds the number of windows up (ceil_mode)")
+    sizes = X.tensor.dims[2:]
+    spatial = resolved_pads(auto_pad, pads, sizes, kernel_shape, strides, dilations)
+    power = ops.Pow(ops.Abs(X).result, scalar_like(p, X)).result
+    mean = ops.AvgPool(
+        power, kernel_shape, strides=strides, pads=spatial, dilations=dilations, include_pad=True
+    ).result
+    total = ops.Mul(mean, scalar_like(math.prod(kernel_shape), X)).result
+    return ops.Pow(total, scalar_like(1 / p, X)).result
 
 
 @operator(since=1)

@@ -1,6 +1,8 @@
 """Reductions over axes."""
 # ruff: noqa: N802  (names are ONNX's)
 
+import math
+
 import numpy as np
 
 import mcc.ops as ops
@@ -8,6 +10,7 @@ from mcc.ir import DType, Value, constant
 
 from ..registry import Ints, operator
 from .common import axes_of, axis_of, scalar_like
+from .movement import reshaped
 
 
 def _axes(x: Value, axes: Ints | None, noop_with_empty_axes: int) -> tuple[int, ...]:
@@ -70,6 +73,36 @@ def ReduceMin(
 @operator(since=1)
 def ReduceMin_1(data: Value, *, axes: Ints = (), keepdims: int = 1) -> Value:
     return ReduceMin(data, axes, keepdims=keepdims)
+
+
+@operator(since=18)
+def ReduceProd(
+    data: Value, axes: Ints | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0
+) -> Value:
+    """Halves of the axes are multiplied until one number is left."""
+    found = _axes(data, axes, noop_with_empty_axes)
+    if not found:
+        return data
+    rank, dims = data.tensor.rank, data.tensor.dims
+    kept = tuple(axis for axis in range(rank) if axis not in found)
+    size = math.prod(dims[axis] for axis in found)
+    left = tuple(dims[axis] for axis in kept)
+    x = reshaped(ops.Transpose(data, (*kept, *found)).result, (*left, size))
+    length = 1 << max(size - 1, 0).bit_length()
+    zeros = (0,) * len(left)
+    x = ops.Pad(x, (*zeros, 0, *zeros, length - size), 1.0).result
+    while length > 1:
+        length //= 2
+        front = ops.Slice(x, (*zeros, 0), (*left, length)).result
+        back = ops.Slice(x, (*zeros, length), (*left, 2 * length)).result
+        x = ops.Mul(front, back).result
+    ones = tuple(1 if axis in found else dims[axis] for axis in range(rank))
+    return reshaped(x, ones if keepdims else left)
+
+
+@operator(since=1)
+def ReduceProd_1(data: Value, *, axes: Ints = (), keepdims: int = 1) -> Value:
+    return ReduceProd(data, axes, keepdims=keepdims)
 
 
 @operator(since=1)
