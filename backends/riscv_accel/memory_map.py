@@ -1,6 +1,6 @@
 """Which pieces of a layer's operands lie in which slots of the scratchpad while it runs."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 
@@ -16,21 +16,23 @@ class Region:
         """The first rows of up to `most` slots of `rows` rows.
 
         One after the other they lie in different banks where they can: what is loaded into one slot
-        then does not keep the array from reading another. Across banks they lie only where more
-        fit so, and are wanted.
+        then does not keep the array from reading another. Across banks they lie only where all that
+        are wanted fit so, or hardly any do otherwise.
         """
-        across = (self.stop - self.first) // rows
-        if min(across, most) > self.apart(rows):
+        if self._across(rows, most):
+            across = (self.stop - self.first) // rows
             return tuple(self.first + i * rows for i in range(min(across, most)))
         banks = [range(first, stop - rows + 1, rows) for first, stop in self._banks()]
-        found: list[int] = []
-        for i in range(max(map(len, banks))):
-            found += [bank[i] for bank in banks if i < len(bank)]
-        return tuple(found[:most])
+        return in_turn([start for bank in banks for start in bank], self.bank_rows)[:most]
 
     def count(self, rows: int, most: int) -> int:
         """How many slots that are."""
-        return min(most, max(self.apart(rows), (self.stop - self.first) // rows))
+        across = (self.stop - self.first) // rows
+        return min(most, across if self._across(rows, most) else self.apart(rows))
+
+    def _across(self, rows: int, most: int) -> bool:
+        across, apart = (self.stop - self.first) // rows, self.apart(rows)
+        return min(across, most) > apart and (across >= most or apart < 3)
 
     def apart(self, rows: int) -> int:
         """How many slots fit that lie each within one bank."""
@@ -46,6 +48,17 @@ class Region:
         edges = range(self.first // self.bank_rows + 1, -(-self.stop // self.bank_rows))
         inner = [edge * self.bank_rows for edge in edges]
         return list(zip([self.first, *inner], [*inner, self.stop], strict=True))
+
+
+def in_turn(starts: Iterable[int], bank_rows: int) -> tuple[int, ...]:
+    """The same rows so that their banks take turns; each bank's in the order given."""
+    banks: dict[int, list[int]] = {}
+    for start in starts:
+        banks.setdefault(start // bank_rows, []).append(start)
+    found: list[int] = []
+    for i in range(max(map(len, banks.values()), default=0)):
+        found += [bank[i] for bank in banks.values() if i < len(bank)]
+    return tuple(found)
 
 
 @dataclass

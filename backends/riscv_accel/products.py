@@ -6,7 +6,7 @@ from .emitting import Leaving, fill
 from .estimate import products_of
 from .grid import Grid
 from .loads import Loads
-from .memory_map import Slots
+from .memory_map import Slots, in_turn
 from .multiplies import Multiplies
 from .rolling import Node
 from .steps import Step
@@ -47,7 +47,8 @@ class Schedule:
     def _weight_slots(self) -> tuple[int, ...]:
         """The first rows of the slots, first those that the layer before does not read any more.
 
-        Best they lie in other banks: what is loaded there does not delay what the array reads.
+        One after the other they lie in different banks where they can: what is loaded into a bank
+        delays what the array reads there.
         """
         rows, count = self.cut.weight_rows(self.tiling), self.tiling.weight_slots
         region, bank = self.cut.regions(self.tiling)[2], self.cut.target.machine.scratchpad.rows
@@ -58,7 +59,9 @@ class Schedule:
             return overlap, any(start // bank == part.start // bank for part in busy)
 
         starts = region.slots(rows, max(count, region.apart(rows)))
-        return tuple(sorted(starts, key=read)[:count])
+        best = sorted(starts, key=read)[:count]
+        free = [start for start in best if not read(start)[0]]
+        return (*in_turn(free, bank), *best[len(free) :])
 
     def extent(self, moved: int) -> Extent:
         """How many steps there are, with `moved` bytes of activations."""
