@@ -10,7 +10,7 @@ from mcc.backends.cpu import library_members
 from mcc.backends.cpu.compile import lower_module
 from mcc.backends.cpu.program import Program, nbytes
 from mcc.ir import DType, Module, Op, Region, Tensor, Value, Yield, constant, evaluate
-from mcc.ops import Add, Conv, Matmul, Mul, Relu, Reshape, Softmax
+from mcc.ops import Add, Conv, Matmul, Mul, Relu, Reshape, Softmax, Transpose
 from mcc.runtime import load_target
 from mcc.runtime.library import Library
 
@@ -164,3 +164,13 @@ def test_nothing_that_is_still_read_is_written_over(module: Module) -> None:
 def test_random_graphs_compute_what_they_mean(module: Module, seed: int) -> None:
     rng = np.random.default_rng(seed)
     check(module, *(rng.uniform(-0.5, 0.5, (6, 6)).astype("f4") for _ in range(2)))
+
+
+def test_bfloat16_goes_in_and_out_where_nothing_computes_with_it() -> None:
+    region = Region([Tensor(DType.BF16, (2, 3))], ["x"])
+    y = attach(region, Transpose(region.args[0], (1, 0)), "y")
+    x = np.arange(6).reshape(2, 3).astype(DType.BF16.numpy)
+    members = library_members(module_of(region, y), TARGET)
+    (found,) = Library(members["library.so"], members["library.json"]).run([x])
+    assert found.dtype == x.dtype
+    np.testing.assert_array_equal(found, x.T)

@@ -10,7 +10,7 @@ from functools import cached_property
 from importlib.resources import files
 
 from mcc.backends import ALIGNMENT, C_TYPES, c_identifiers, comment_text, string_literal
-from mcc.ir import Module, Value
+from mcc.ir import DType, Module, Value
 
 from .codegen import Kernel
 from .machine import Machine
@@ -19,6 +19,8 @@ from .program import Program, constant_offsets, nbytes
 from .storage import Slot
 
 _MOST_TASKS = 0xFFFF
+_PORT_TYPES = {**C_TYPES, DType.BF16: "uint16_t"}
+"""Of what goes in and out; C has no bfloat16 of its own, so its bits stand for it."""
 _TILES = """
 #define _GNU_SOURCE
 #include <sys/syscall.h>
@@ -95,7 +97,7 @@ class Source:
 
     def _parameters(self) -> str:
         return ", ".join(
-            f"{'const ' if is_input else ''}{C_TYPES[value.tensor.dtype]} *{name}"
+            f"{'const ' if is_input else ''}{_PORT_TYPES[value.tensor.dtype]} *{name}"
             for name, value, is_input in self._ports
         )
 
@@ -106,7 +108,7 @@ class Source:
             for port, value, _ in self._ports
         ]
         ports = [
-            f" *   {port}: {C_TYPES[value.tensor.dtype]} "
+            f" *   {port}: {_PORT_TYPES[value.tensor.dtype]} "
             f"{'x'.join(map(str, value.tensor.dims)) or 'scalar'}{_scale(value)}"
             for port, value, _ in self._ports
         ]

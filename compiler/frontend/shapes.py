@@ -23,7 +23,8 @@ def fix_shapes(
     """Give every input of the model an integer shape, in place.
 
     A leading dimension that is symbolic is the batch, and becomes 1; the same symbol elsewhere
-    follows it. `shapes` sets the whole shape of an input by name.
+    follows it. `shapes` sets the whole shape of an input by name. A declared 0, which exporters
+    write for what they do not know, is a symbol without a name; a given 0 is a size.
 
     Returns:
         The symbol of the batch (`batch` where it has no name), or None when the batch was fixed.
@@ -71,7 +72,7 @@ def _match(
                 fits = fits and size == sizes.setdefault(dim, size)
             elif axis == 0:
                 sizes.setdefault("batch", size)
-    if not fits or any(size < 1 for size in shape):
+    if not fits or any(size < 0 for size in shape):
         raise UserError(
             f"input {info.name!r} cannot have the shape {_shown(shape)}: "
             f"the model says {_shown(declared)}",
