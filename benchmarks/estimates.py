@@ -30,10 +30,11 @@ from mcc.backends.riscv_accel.planning import Planned, planned
 from mcc.backends.riscv_accel.rolling import lengths
 from mcc.backends.riscv_accel.strips import Chained, plan_strips
 from mcc.backends.riscv_accel.structure import Layer
+from mcc.backends.riscv_accel.trial import product_ends
 from mcc.driver import Compilation
 from mcc.ir import Module, UserError
 from mcc.options import Options
-from mcc.runtime import Target, isa, load_target
+from mcc.runtime import Target, load_target
 from mcc.runtime.simulator import CycleModel
 
 SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
@@ -42,15 +43,6 @@ SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
 """Of inputs that a model leaves open."""
 LONG = 1000
 """Cycles from which on a layer is more than its beginning and its end."""
-COMPUTES = tuple(
-    kind.funct7
-    for kind in (
-        isa.ComputePreloaded,
-        isa.ComputeKept,
-        isa.ComputeSparsePreloaded,
-        isa.ComputeSparseKept,
-    )
-)
 
 
 @dataclass(frozen=True)
@@ -134,9 +126,7 @@ def _product_ends(configured: Module, target: Target) -> "np.ndarray":
     model = CycleModel(target)
     model.run_stream(stream)
     start = model.now
-    times = model.run_stream(stream).times
-    ends = times[np.isin(stream.commands["funct7"], COMPUTES), 3]
-    return np.concatenate([[float(start)], ends])
+    return np.append(float(start), product_ends(stream, model.run_stream(stream)))
 
 
 COLUMNS = (

@@ -82,14 +82,8 @@ def bounds(commands: isa.Commands, nbytes: int, queued: int, target: Target) -> 
     If nothing is moved twice.
     """
     dma = target.machine.dma
-    computes = (
-        isa.ComputePreloaded,
-        isa.ComputeKept,
-        isa.ComputeSparsePreloaded,
-        isa.ComputeSparseKept,
-    )
     return Bounds(
-        array=sum(int(column(commands, kind, "rows").sum()) for kind in computes),
+        array=sum(int(column(commands, kind, "rows").sum()) for kind in isa.COMPUTES),
         memory=(nbytes + queued) / dma.dram_bytes_per_cycle,
         stores=store_cycles(commands, target),
         issue=max(len(commands) * target.cycles_per_command, queued / dma.beat_bytes),

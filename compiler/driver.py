@@ -1,6 +1,6 @@
 """The compiler on one page: the road from a model to an artifact, stage by stage."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -163,6 +163,10 @@ class Compilation:
         # A start behind `lowered` gives an artifact that runs, with nothing to verify against.
         return Artifact(manifest or self.manifest(last), members)
 
+    def emit_names(self) -> list[str]:
+        """All that `--emit` takes, in order."""
+        return [*self.stage_names(), *self.emitters(), "artifact"]
+
     def emitters(self) -> dict[str, Emitter]:
         """What `--emit` offers besides stages and the artifact, by name."""
         return {emitter.name: emitter for emitter in (ONNX, *self.backend.emitters)}
@@ -211,6 +215,12 @@ class Compilation:
             self.model = Path(source).stem
         if isinstance(source, Module):
             return source
+        if isinstance(source, str | Path) and Path(source).suffix == ".mcc":
+            raise UserError(
+                "the model is already compiled",
+                where=str(source),
+                remedy="`mcc run` runs it, `mcc info` shows it; to compile, give the .onnx file",
+            )
         if isinstance(source, str | Path) and Path(source).suffix == ".mir":
             return load_module(source)
         if self.options.start not in (None, "imported"):
@@ -292,13 +302,13 @@ class Compilation:
             pass_named(name)
         self.after_pass = print_after(["*" if name == "all" else name], write)
 
-    def known_stage(self, name: str, others: Iterable[str] = ()) -> None:
-        """Refuse a stage that the target does not have; `others` could have been given too."""
-        names = self.stage_names()
-        if name not in names:
+    def known_stage(self, name: str, known: Sequence[str] = ()) -> None:
+        """Refuse a name that is not among `known`: the target's stages, where none are given."""
+        known = known or self.stage_names()
+        if name not in known:
             raise UserError(
                 f"target {self.target.name} has no stage {name!r}",
-                remedy=f"known, in order: {', '.join((*names, *others))}",
+                remedy=f"known, in order: {', '.join(known)}",
             )
 
     def manifest(self, module: Module) -> Manifest:

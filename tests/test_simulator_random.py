@@ -95,13 +95,6 @@ def commands(draw: st.DrawFn) -> Instruction:
             )  # fmt: skip
 
 
-COMPUTES = (
-    isa.ComputePreloaded,
-    isa.ComputeKept,
-    isa.ComputeSparsePreloaded,
-    isa.ComputeSparseKept,
-)
-
 PROLOGUE: list[Instruction] = [
     isa.ConfigLoad(state=0, stride=64),
     *(isa.MoveIn(dram=64, local=row, cols=64, rows=16) for row in range(0, 48, 16)),
@@ -123,7 +116,7 @@ def test_the_kernels_do_what_the_classes_say(program: list[Instruction], seed: i
     legal: list[Instruction] = list(PROLOGUE)
     ready = False
     for instruction in program:
-        if isinstance(instruction, COMPUTES):
+        if isinstance(instruction, isa.COMPUTES):
             if not ready:
                 continue
             ready = False

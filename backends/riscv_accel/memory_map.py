@@ -19,20 +19,19 @@ class Region:
         then does not keep the array from reading another. Across banks they lie only where all that
         are wanted fit so, or hardly any do otherwise.
         """
-        if self._across(rows, most):
-            across = (self.stop - self.first) // rows
-            return tuple(self.first + i * rows for i in range(min(across, most)))
+        if across := self._across(rows, most):
+            return tuple(self.first + i * rows for i in range(across))
         banks = [range(first, stop - rows + 1, rows) for first, stop in self._banks()]
         return in_turn([start for bank in banks for start in bank], self.bank_rows)[:most]
 
     def count(self, rows: int, most: int) -> int:
         """How many slots that are."""
-        across = (self.stop - self.first) // rows
-        return min(most, across if self._across(rows, most) else self.apart(rows))
+        return self._across(rows, most) or min(most, self.apart(rows))
 
-    def _across(self, rows: int, most: int) -> bool:
-        across, apart = (self.stop - self.first) // rows, self.apart(rows)
-        return min(across, most) > apart and (across >= most or apart < 3)
+    def _across(self, rows: int, most: int) -> int:
+        """How many slots lie across banks; 0 where each lies within one."""
+        apart, found = self.apart(rows), min(most, (self.stop - self.first) // rows)
+        return found if found > apart and (found == most or apart < 3) else 0
 
     def apart(self, rows: int) -> int:
         """How many slots fit that lie each within one bank."""

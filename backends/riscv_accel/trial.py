@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from mcc.backends import aligned
 from mcc.ir import Constant, Data, Module, Region, RewriteReport, Type, Value, Yield
 from mcc.runtime import Target, isa
-from mcc.runtime.simulator import CycleModel
+from mcc.runtime.simulator import CycleModel, Cycles
 
 from .configure import Configure
 from .emitting import Shared
@@ -87,21 +88,17 @@ def cycles(
         run = model.run_stream(stream)
         found.append(float(run.total))
         if rest:
-            ends = run.times[np.isin(stream.commands["funct7"], _COMPUTES), 3]
+            ends = product_ends(stream, run)
             first, last = (int(counts[i - 1]) for i in (extent.warm, extent.warm + extent.steady))
             found[-1] += rest * float(ends[last - 1] - ends[first - 1]) / (last - first)
     return sum(found) / SEEDS
 
 
-_COMPUTES = [
-    kind.funct7
-    for kind in (
-        isa.ComputePreloaded,
-        isa.ComputeKept,
-        isa.ComputeSparsePreloaded,
-        isa.ComputeSparseKept,
-    )
-]
+def product_ends(stream: isa.Stream, run: Cycles) -> npt.NDArray[np.float64]:
+    """When each of a run's products is done, in cycles of the model's clock."""
+    computes = [kind.funct7 for kind in isa.COMPUTES]
+    ends: npt.NDArray[np.float64] = run.times[np.isin(stream.commands["funct7"], computes), 3]
+    return ends
 
 
 def _program(

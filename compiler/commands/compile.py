@@ -142,7 +142,7 @@ def command(
     mcc resnet8.onnx --target riscv-accel -O2 --calibrate cifar10.npz
     mcc resnet8.onnx --quantize int8 --emit onnx -o resnet8_int8.onnx
     """  # noqa: D301 (click wants the backspace itself in front of lines that stay as they are)
-    from mcc.ir import UserError, check_writable
+    from mcc.ir import check_writable
     from mcc.passes import pass_named
 
     from .. import report
@@ -170,12 +170,6 @@ def command(
             "start": start,
         }
     )
-    if model.suffix == ".mcc":
-        raise UserError(
-            "the model is already compiled",
-            where=str(model),
-            remedy="`mcc run` runs it, `mcc info` shows it; to compile, give the .onnx file",
-        )
     path = output or Path(model.stem + ".mcc")
     with progress_bar(quiet=as_json) as progress:
         compilation = Compilation(options, progress)
@@ -202,7 +196,7 @@ def command(
 def _list_stages(compilation: "Compilation", as_json: bool) -> None:
     from .output import print_json
 
-    names = [*compilation.stage_names(), *compilation.emitters(), "artifact"]
+    names = compilation.emit_names()
     if as_json:
         print_json({"target": compilation.target.name, "stages": names})
     else:
@@ -219,7 +213,7 @@ def _emit(compilation: "Compilation", model: Path, stage: str, output: Path | No
     if emitter is not None:
         _emit_files(compilation, model, emitter, output)
         return
-    compilation.known_stage(stage, (*compilation.emitters(), "artifact"))
+    compilation.known_stage(stage, compilation.emit_names())
     for name, module in compilation.walk(model):
         if name != stage:
             continue

@@ -18,25 +18,33 @@ def inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
     if model.functions:
         model = _named_after_callers(model, inliner.inline_local_functions(model, True))
     opset = opset_of(model)
-    closed: set[str] = set()
-    """Operators whose bodies onnx does not give out; they will be refused."""
+    closed: set[str] = set()  # whose bodies onnx does not give out; they will be refused
     while called := [
         node for node in model.graph.node if _is_call(node, opset) and node.op_type not in closed
     ]:
         for node in called:
             _state_defaults(node, opset)
         _write_types(model)
-        for name in sorted({node.op_type for node in called}):
-            before = sum(node.op_type == name for node in model.graph.node)
-            try:
-                inlined = inliner.inline_selected_functions(model, [("", name)], False, True)
-            except RuntimeError:  # the inliner asks for the types of inputs that a node leaves out
-                closed.add(name)
-                continue
-            if sum(node.op_type == name for node in inlined.graph.node) >= before:
-                closed.add(name)
-            else:
-                model = _named_after_callers(model, inlined)
+        asked = {(node.op_type, *node.output) for node in called}
+        inlined = _inlined(model, sorted({node.op_type for node in called}))
+        closed |= {n.op_type for n in inlined.graph.node if (n.op_type, *n.output) in asked}
+        model = _named_after_callers(model, inlined)
+    return model
+
+
+def _inlined(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
+    """Bodies in the place of calls of some operators, as far as the inliner can.
+
+    It asks for the types of all inputs, those too that a node leaves out, and fails as a whole.
+    Only then are operators tried one by one: each time copies the model.
+    """
+    try:
+        return inliner.inline_selected_functions(model, [("", name) for name in names], False, True)
+    except RuntimeError:
+        if len(names) == 1:
+            return model
+    for name in names:
+        model = _inlined(model, [name])
     return model
 
 

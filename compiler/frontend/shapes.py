@@ -24,7 +24,7 @@ def fix_shapes(
 
     A leading dimension that is symbolic is the batch, and becomes 1; the same symbol elsewhere
     follows it. `shapes` sets the whole shape of an input by name. A declared 0, which exporters
-    write for what they do not know, is a symbol without a name; a given 0 is a size.
+    write for what they do not know, is a symbol without a name, and the only one that may be 0.
 
     Returns:
         The symbol of the batch (`batch` where it has no name), or None when the batch was fixed.
@@ -65,14 +65,17 @@ def _match(
     declared = _dims(info)
     fits = len(declared) == len(shape)
     if fits:
+        written = info.type.tensor_type.shape.dim
         for axis, (dim, size) in enumerate(zip(declared, shape, strict=True)):
             if isinstance(dim, int):
                 fits = fits and size == dim
+            elif size < 1:
+                fits = fits and size == 0 and written[axis].HasField("dim_value")
             elif not _MADE_UP.fullmatch(dim):
                 fits = fits and size == sizes.setdefault(dim, size)
             elif axis == 0:
                 sizes.setdefault("batch", size)
-    if not fits or any(size < 0 for size in shape):
+    if not fits:
         raise UserError(
             f"input {info.name!r} cannot have the shape {_shown(shape)}: "
             f"the model says {_shown(declared)}",

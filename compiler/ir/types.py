@@ -60,11 +60,15 @@ class DType(enum.Enum):
         return self.value[0] in "iu" and self is not DType.I1
 
     @property
+    def is_unsigned(self) -> bool:
+        return self.value[0] == "u"
+
+    @property
     def limits(self) -> tuple[int, int]:
         """Smallest and largest value of an integer type."""
         if not self.is_integer:
             raise OpError(f"{self} is not an integer type")
-        if self.value[0] == "u":
+        if self.is_unsigned:
             return 0, 2**self.bits - 1
         return -(2 ** (self.bits - 1)), 2 ** (self.bits - 1) - 1
 

@@ -53,11 +53,12 @@ from .sparsity import is_sparse, pack_sparse, unpack_sparse
 from .state import State, Window
 from .stream import Fetch, QueueError, Stream, count_out
 from .synchronize import Counter, Fence, Flush
-from .table import INSTRUCTIONS, UNKNOWN, decode, encode, operation, operations, relocate
+from .table import COMPUTES, INSTRUCTIONS, UNKNOWN, decode, encode, operation, operations, relocate
 from .unroll import LoopError, Unrolled, Unroller
 
 __all__ = [
     "COMMAND",
+    "COMPUTES",
     "GARBAGE",
     "INSTRUCTIONS",
     "LARGEST_NIBBLE",

@@ -78,6 +78,9 @@ INSTRUCTIONS: tuple[type[Instruction], ...] = (
     Repeat,
     Step,
 )
+
+COMPUTES = (ComputePreloaded, ComputeKept, ComputeSparsePreloaded, ComputeSparseKept)
+"""The commands with which the array multiplies."""
 """In the order of the documentation.
 
 The position of a class is its operation number (`operations`).

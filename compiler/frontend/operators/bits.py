@@ -27,8 +27,8 @@ def BitwiseXor(A: Value, B: Value) -> Value:
 @operator(since=18)
 def BitwiseNot(X: Value) -> Value:
     """All bits set, less those of X."""
-    least, most = X.tensor.dtype.limits
-    return ops.Sub(scalar_like(-1 if least else most, X), X).result
+    dtype = X.tensor.dtype
+    return ops.Sub(scalar_like(dtype.limits[1] if dtype.is_unsigned else -1, X), X).result
 
 
 @operator(since=11)
@@ -39,7 +39,7 @@ def BitShift(X: Value, Y: Value, *, direction: str) -> Value:
         return ops.Mul(X, power).result
     if direction != "RIGHT":
         raise UnsupportedError(f"its direction is {direction!r}; ONNX knows LEFT and RIGHT")
-    if not X.tensor.dtype.limits[0]:
+    if X.tensor.dtype.is_unsigned:
         return ops.Div(X, power).result
     # An arithmetic shift rounds down: what is negative goes the way of its complement.
     negative = ops.Less(X, scalar_like(0, X)).result

@@ -4,7 +4,6 @@
 import math
 from collections import Counter
 from dataclasses import dataclass
-from functools import reduce
 
 import mcc.ops as ops
 from mcc.ir import Value
@@ -62,14 +61,10 @@ def Einsum(*Inputs: Value, equation: str) -> Value:
             if sizes.setdefault(label, size) != size:
                 raise UnsupportedError(f"its label {label!r} stands for sizes of {size} and others")
 
-    def product(a: _Term, rest: tuple[_Term, frozenset[str]]) -> _Term:
-        b, later = rest
-        return _product(a, b, {*wanted, *later})
-
-    later = [
-        frozenset(x for term in terms[i + 1 :] for x in term.labels) for i in range(len(terms))
-    ]
-    found = reduce(product, zip(terms[1:], later[1:], strict=True), terms[0])
+    found = terms[0]
+    for number, term in enumerate(terms[1:], 2):
+        later = {label for other in terms[number:] for label in other.labels}
+        found = _product(found, term, {*wanted, *later})
     return found.without(set(found.labels) - set(wanted)).ordered(wanted).value
 
 

@@ -48,10 +48,7 @@ def LayerNormalization(
         return (found,)
     x = ops.Cast(X, DType.F32).result if stash_type else X
     axes = tuple(range(first, X.tensor.rank))
-    mean = ops.ReduceMean(x, axes, keepdims=True).result
-    centred = ops.Sub(x, mean).result
-    variance = ops.ReduceMean(ops.Mul(centred, centred).result, axes, keepdims=True).result
-    deviation = ops.Sqrt(ops.Add(variance, scalar_like(epsilon, x)).result).result
+    mean, _, deviation = _moments(x, axes, epsilon)
     return (found, mean, ops.Reciprocal(deviation).result)
 
 
@@ -74,10 +71,7 @@ def InstanceNormalization(input: Value, scale: Value, B: Value, *, epsilon: floa
     rank = input.tensor.rank
     axes = tuple(range(2, rank))
     column = (*scale.tensor.dims, *(1,) * (rank - 2))
-    mean = ops.ReduceMean(input, axes, keepdims=True).result
-    centred = ops.Sub(input, mean).result
-    variance = ops.ReduceMean(ops.Mul(centred, centred).result, axes, keepdims=True).result
-    deviation = ops.Sqrt(ops.Add(variance, scalar_like(epsilon, input)).result).result
+    _, centred, deviation = _moments(input, axes, epsilon)
     scaled = ops.Mul(ops.Div(centred, deviation).result, ops.Reshape(scale, column).result).result
     return ops.Add(scaled, ops.Reshape(B, column).result).result
 
@@ -94,3 +88,12 @@ def Softmax_1(input: Value, *, axis: int = 1) -> Value:
     first = axis_of(axis, len(dims))
     flat = ops.Reshape(input, (math.prod(dims[:first]), math.prod(dims[first:]))).result
     return ops.Reshape(ops.Softmax(flat, 1).result, dims).result
+
+
+def _moments(x: Value, axes: tuple[int, ...], epsilon: float) -> tuple[Value, Value, Value]:
+    """The mean over axes, the differences from it, and their root mean square with epsilon."""
+    mean = ops.ReduceMean(x, axes, keepdims=True).result
+    centred = ops.Sub(x, mean).result
+    variance = ops.ReduceMean(ops.Mul(centred, centred).result, axes, keepdims=True).result
+    deviation = ops.Sqrt(ops.Add(variance, scalar_like(epsilon, x)).result).result
+    return mean, centred, deviation

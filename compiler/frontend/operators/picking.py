@@ -38,11 +38,10 @@ def GatherND(data: Value, indices: Value, *, batch_dims: int = 0) -> Value:
     batch = np.arange(math.prod(picked[:batch_dims])) * math.prod(picked[batch_dims:])
     shape = (*picked[:batch_dims], *(1 for _ in outer[batch_dims:]))
     place = constant(batch.reshape(shape).astype(indices.tensor.dtype.numpy)).result
-    starts, rank = (0,) * len(outer), len(outer)
+    starts = (0,) * len(outer)
     for number, stride in enumerate(strides):
         column = ops.Slice(indices, (*starts, number), (*outer, number + 1)).result
-        index = reshaped(column, tuple(outer)) if rank else reshaped(column, ())
-        here = _inside(index, picked[batch_dims + number], stride, size)
+        here = _inside(reshaped(column, tuple(outer)), picked[batch_dims + number], stride, size)
         place = ops.Add(place, here).result
     return ops.Gather(reshaped(data, (size, *dims[len(picked) :])), place).result
 
@@ -53,9 +52,7 @@ def OneHot(indices: Value, depth: Ints, values: Value, *, axis: int = -1) -> Val
     if len(depth) != 1:
         raise UnsupportedError(f"its depth has {len(depth)} numbers; one is needed")
     shape, along = indices.tensor.dims, axis_of(axis, indices.tensor.rank + 1)
-    index = ops.Cast(indices, DType.I64).result
-    behind = ops.Less(index, scalar_like(0, index)).result
-    index = ops.Where(behind, ops.Add(index, scalar_like(depth[0], index)).result, index).result
+    index = _from_front(ops.Cast(indices, DType.I64).result, depth[0])
     index = reshaped(index, (*shape[:along], 1, *shape[along:]))
     numbers = np.arange(depth[0]).reshape((-1,) + (1,) * (len(shape) - along))
     hot = ops.Equal(index, constant(numbers).result).result
@@ -65,12 +62,16 @@ def OneHot(indices: Value, depth: Ints, values: Value, *, axis: int = -1) -> Val
 
 def _inside(index: Value, size: int, stride: int, total: int) -> Value:
     """The place of an index, counted from the end where negative; outside is outside of all."""
-    behind = ops.Less(index, scalar_like(0, index)).result
-    index = ops.Where(behind, ops.Add(index, scalar_like(size, index)).result, index).result
+    index = _from_front(index, size)
     low = ops.Less(index, scalar_like(0, index)).result
     high = ops.Greater(index, scalar_like(size - 1, index)).result
     place = ops.Mul(index, scalar_like(stride, index)).result
     return ops.Where(ops.Or(low, high).result, scalar_like(total, index), place).result
+
+
+def _from_front(index: Value, size: int) -> Value:
+    behind = ops.Less(index, scalar_like(0, index)).result
+    return ops.Where(behind, ops.Add(index, scalar_like(size, index)).result, index).result
 
 
 def _strides(dims: tuple[int, ...]) -> tuple[int, ...]:

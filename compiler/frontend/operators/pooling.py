@@ -70,12 +70,15 @@ def LpPool(
     """The p-th root of as many means of |x|^p as a window has elements."""
     if ceil_mode:
         raise UnsupportedError("it rounds the number of windows up (ceil_mode)")
-    sizes = X.tensor.dims[2:]
-    spatial = resolved_pads(auto_pad, pads, sizes, kernel_shape, strides, dilations)
-    power = ops.Pow(ops.Abs(X).result, scalar_like(p, X)).result
-    mean = ops.AvgPool(
-        power, kernel_shape, strides=strides, pads=spatial, dilations=dilations, include_pad=True
-    ).result
+    mean = AveragePool(
+        ops.Pow(ops.Abs(X).result, scalar_like(p, X)).result,
+        kernel_shape=kernel_shape,
+        auto_pad=auto_pad,
+        count_include_pad=1,
+        dilations=dilations,
+        pads=pads,
+        strides=strides,
+    )
     total = ops.Mul(mean, scalar_like(math.prod(kernel_shape), X)).result
     return ops.Pow(total, scalar_like(1 / p, X)).result
 

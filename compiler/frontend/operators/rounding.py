@@ -30,7 +30,7 @@ def Sign(input: Value) -> Value:
     """NaN is neither above nor below 0, and stays."""
     zero = scalar_like(0, input)
     sign = input
-    if not input.tensor.dtype.value.startswith("u"):
+    if not input.tensor.dtype.is_unsigned:
         below = ops.Less(input, zero).result
         sign = ops.Where(below, scalar_like(-1, input), input).result
     return ops.Where(ops.Greater(input, zero).result, scalar_like(1, input), sign).result
@@ -57,7 +57,7 @@ def Mod(A: Value, B: Value, *, fmod: int = 0) -> Value:
     """Python's remainder, with the sign of B; C's where `fmod` says so."""
     found = ops.Remainder(A, B).result
     divisor = constant_of(B)
-    unsigned = A.tensor.dtype.value.startswith("u")
+    unsigned = A.tensor.dtype.is_unsigned
     if fmod or unsigned:
         return found
     zero = scalar_like(0, A)

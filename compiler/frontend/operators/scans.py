@@ -1,8 +1,6 @@
 """Sums and products of all elements before: each step adds those of twice as many."""
 # ruff: noqa: N802  (names are ONNX's)
 
-from collections.abc import Callable
-
 import mcc.ops as ops
 from mcc.ir import OpError, Value
 
@@ -12,24 +10,18 @@ from .common import axis_of
 
 @operator(since=11)
 def CumSum(x: Value, axis: Ints, *, exclusive: int = 0, reverse: int = 0) -> Value:
-    def add(a: Value, b: Value) -> Value:
-        return ops.Add(a, b).result
-
-    return _scan(x, axis, add, 0.0, exclusive=exclusive, reverse=reverse)
+    return _scan(x, axis, ops.Add, 0.0, exclusive=exclusive, reverse=reverse)
 
 
 @operator(since=26)
 def CumProd(x: Value, axis: Ints, *, exclusive: int = 0, reverse: int = 0) -> Value:
-    def multiply(a: Value, b: Value) -> Value:
-        return ops.Mul(a, b).result
-
-    return _scan(x, axis, multiply, 1.0, exclusive=exclusive, reverse=reverse)
+    return _scan(x, axis, ops.Mul, 1.0, exclusive=exclusive, reverse=reverse)
 
 
 def _scan(
     x: Value,
     axis: Ints,
-    combine: Callable[[Value, Value], Value],
+    combine: type[ops.Add] | type[ops.Mul],
     neutral: float,
     *,
     exclusive: int,
@@ -38,8 +30,9 @@ def _scan(
     """The scan of W. D. Hillis and G. L. Steele, "Data Parallel Algorithms", CACM 29 (1986)."""
     if len(axis) != 1:
         raise OpError(f"axis must be one number, is {list(axis)}")
-    rank, size = x.tensor.rank, x.tensor.dims[axis_of(axis[0], x.tensor.rank)]
+    rank = x.tensor.rank
     along = axis_of(axis[0], rank)
+    size = x.tensor.dims[along]
 
     def moved(value: Value, distance: int) -> Value:
         """The value `distance` places on, with neutral elements where it came from."""
@@ -52,6 +45,6 @@ def _scan(
         x = moved(x, 1)
     distance = 1
     while distance < size:
-        x = combine(x, moved(x, distance))
+        x = combine(x, moved(x, distance)).result
         distance *= 2
     return x
