@@ -305,7 +305,17 @@ CASES: dict[str, tuple[str, str]] = {
         "good.onnx --target cpu --emit tiled",
         "has no stage 'tiled'\n  known, in order: imported, optimized,",
     ),
-    "commands of a CPU": ("disasm good.mcc --layer none", "the program has no layer 'none'"),
+    "commands of no layer": ("disasm good.mcc --layer none", "the program has no layer 'none'"),
+    "two programs": ("run good.mcc --elf good.elf", "one program is needed"),
+    "inputs of a program": ("run --elf good.elf -i good.npz", "--input is for artifacts"),
+    "threads of a program": ("run --elf good.elf --threads 1", "--threads is for artifacts"),
+    "another machine to run on": (
+        "run good.mcc --random --target gemmini",
+        "the target that it was compiled for",
+    ),
+    "two kinds of inputs": ("run good.mcc --random -i good.npz", "exclude each other"),
+    "threads of a simulator": ("run good.mcc --random --threads 2", "--threads is for CPUs"),
+    "threads of a cycle model": ("profile good.mcc --threads 2", "--threads is for CPUs"),
 }
 
 

@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .output import json_option, progress_bar, verbose_option
+from .output import (
+    explain_option,
+    json_option,
+    load_option,
+    progress_bar,
+    shape_option,
+    verbose_option,
+)
 
 if TYPE_CHECKING:
     from mcc.backends import Emitter
@@ -37,15 +44,33 @@ def parse_shapes(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
 
 @click.command("compile")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write the result.")
-@click.option("--target", default="cpu", show_default=True, help="A target's name or its file.")
 @click.option(
-    "-O", "level", type=int, default=2, show_default=True, help="How hard to try: 0 to 3."
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Where to write the result.  [default: MODEL.mcc in this folder]",
+)
+@click.option(
+    "--target",
+    metavar="NAME|FILE",
+    default="cpu",
+    show_default=True,
+    help="A machine: one of `mcc targets`, or a target file.",
+)
+@click.option(
+    "-O",
+    "level",
+    metavar="0..3",
+    type=int,
+    default=2,
+    show_default=True,
+    help="How hard to try.",
 )
 @click.option(
     "--quantize",
     type=click.Choice(["none", "int8"]),
-    help="Default: what the target needs.",
+    help="Of float models.  [default: none for CPUs, int8 for accelerators]",
 )
 @click.option(
     "--precision",
@@ -68,7 +93,11 @@ def parse_shapes(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     show_default=True,
     help="Any float32 scales, or powers of two.",
 )
-@click.option("--calibrate", help="Samples: an .npz, or a folder of .npy files.")
+@click.option(
+    "--calibrate",
+    metavar="FILE|FOLDER",
+    help="Samples: an .npz, or a folder of .npy files.  [default: synthetic inputs]",
+)
 @click.option(
     "--method",
     type=click.Choice(["minmax", "percentile", "mse"]),
@@ -77,12 +106,25 @@ def parse_shapes(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     help="How calibration chooses ranges.",
 )
 @click.option(
-    "--samples", type=click.IntRange(1), default=128, show_default=True, help="How many to use."
+    "--samples",
+    metavar="N",
+    type=click.IntRange(1),
+    default=128,
+    show_default=True,
+    help="How many of them calibration uses.",
 )
-@click.option("--input-range", help="LOW,HIGH of synthetic inputs, where no samples are given.")
-@click.option("--shape", "shapes", multiple=True, help="NAME=1x3x32x32 for symbolic dimensions.")
-@click.option("--passes", help='A pipeline, such as "O2,prune{sparsity=0.5}".')
-@click.option("--load", "plugins", multiple=True, help="A Python file that defines passes.")
+@click.option(
+    "--input-range",
+    metavar="LOW,HIGH",
+    help="What synthetic inputs look like.  [default: 0,1]",
+)
+@shape_option
+@click.option(
+    "--passes",
+    metavar="PIPELINE",
+    help='The passes, such as "O2,prune{sparsity=0.5}".  [default: those of -O]',
+)
+@load_option
 @click.option(
     "--io",
     type=click.Choice(["float", "int8"]),
@@ -99,14 +141,22 @@ def parse_shapes(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
 )
 @click.option(
     "--tuning-database",
+    metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Where measurements are kept; default: the user's own.",
+    help="Where measurements are kept.  [default: the user's own]",
 )
-@click.option("--emit", "stage", help="Stop at a stage and write its text; `help` lists them.")
-@click.option("--from", "start", help="The stage that MODEL, a .mir file, is at.")
+@click.option(
+    "--emit",
+    "stage",
+    metavar="STAGE",
+    help="Stop at this stage and write it; `help` lists the target's.",
+)
+@click.option("--from", "start", metavar="STAGE", help="The stage that MODEL, a .mir file, is at.")
 @click.option("--timing", is_flag=True, help="Show the time of every pass.")
-@click.option("--print-after", help="Print the module after this pass (`all` for every one).")
-@click.option("--explain", help="Show what this pass did, and why it did not do more.")
+@click.option(
+    "--print-after", metavar="PASS", help="Print the module after this pass; `all`: after each."
+)
+@explain_option
 @json_option
 @verbose_option
 def command(

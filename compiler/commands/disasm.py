@@ -13,8 +13,15 @@ if TYPE_CHECKING:
 
 @click.command("disasm")
 @click.argument("artifact", type=click.Path(path_type=Path))
-@click.option("--layer", help="Only the commands of this layer (a name from `mcc info`).")
-@click.option("--limit", type=click.IntRange(1), help="Print at most this many commands.")
+@click.option(
+    "--layer", metavar="NAME", help="Only this layer, by its name in `mcc info`.  [default: all]"
+)
+@click.option(
+    "--limit",
+    metavar="N",
+    type=click.IntRange(1),
+    help="Print at most this many commands.  [default: all]",
+)
 @click.option(
     "--counted-out", is_flag=True, help="What a command queue makes of its records, loops and all."
 )

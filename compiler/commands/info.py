@@ -4,12 +4,20 @@ from pathlib import Path
 
 import click
 
-from .output import json_option, print_facts, print_json, print_table, size, verbose_option
+from .output import (
+    json_option,
+    print_facts,
+    print_json,
+    print_table,
+    shape_option,
+    size,
+    verbose_option,
+)
 
 
 @click.command("info")
 @click.argument("source", type=click.Path(path_type=Path))
-@click.option("--shape", "shapes", multiple=True, help="NAME=1x3x32x32 for symbolic dimensions.")
+@shape_option
 @json_option
 @verbose_option
 def command(source: Path, shapes: tuple[str, ...], as_json: bool, verbose: int) -> None:

@@ -5,13 +5,26 @@ from pathlib import Path
 
 import click
 
+from .output import explain_option, load_option
+
 
 @click.command("opt")
 @click.argument("module", type=click.Path(path_type=Path, allow_dash=True))
-@click.option("--passes", default="", help='A pipeline, such as "canonicalize,dce".')
-@click.option("--load", "plugins", multiple=True, help="A Python file that defines passes.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="A .mir file to write.")
-@click.option("--explain", help="Show what this pass did, and why it did not do more.")
+@click.option(
+    "--passes",
+    metavar="PIPELINE",
+    default="",
+    help='The passes, such as "canonicalize,dce".  [default: none]',
+)
+@load_option
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE.mir",
+    type=click.Path(path_type=Path),
+    help="Where to write the result.  [default: standard output]",
+)
+@explain_option
 def command(
     module: Path, passes: str, plugins: tuple[str, ...], output: Path | None, explain: str | None
 ) -> None:

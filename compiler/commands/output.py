@@ -13,6 +13,33 @@ if TYPE_CHECKING:
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 verbose_option = click.option("-v", "--verbose", count=True, help="Say more; -vv for everything.")
+shape_option = click.option(
+    "--shape",
+    "shapes",
+    metavar="NAME=1x3x32x32",
+    multiple=True,
+    help="The shape of an input with symbolic dimensions; once an input.",
+)
+load_option = click.option(
+    "--load",
+    "plugins",
+    metavar="FILE.py",
+    multiple=True,
+    help="A Python file that defines passes; may be repeated.",
+)
+explain_option = click.option(
+    "--explain", metavar="PASS", help="Show what this pass did, and why it did not do more."
+)
+input_option = click.option(
+    "-i",
+    "--input",
+    "source",
+    metavar="FILE|FOLDER",
+    help="Inputs: an .npz, or a folder of .npy files.",
+)
+threads_option = click.option(
+    "--threads", metavar="N", type=int, help="Threads of compiled CPU code.  [default: all cores]"
+)
 
 
 def print_json(record: object) -> None:

@@ -2,12 +2,12 @@
 
 import click
 
-from .output import json_option, print_json
+from .output import json_option, load_option, print_json
 
 
 @click.command("passes")
 @click.argument("name", required=False)
-@click.option("--load", "plugins", multiple=True, help="A Python file that defines passes.")
+@load_option
 @json_option
 def command(name: str | None, plugins: tuple[str, ...], as_json: bool) -> None:
     """List the passes, or show NAME with its options."""

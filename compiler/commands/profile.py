@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .output import counted, json_option, node_label, print_json, print_table, size, verbose_option
+from .output import (
+    counted,
+    json_option,
+    node_label,
+    print_json,
+    print_table,
+    size,
+    threads_option,
+    verbose_option,
+)
 
 if TYPE_CHECKING:
     from mcc.runtime import Artifact
@@ -16,12 +25,18 @@ if TYPE_CHECKING:
 @click.argument("artifact", type=click.Path(path_type=Path))
 @click.option("--cold", is_flag=True, help="The first inference, with nothing in the cache.")
 @click.option(
-    "--trace", type=click.Path(path_type=Path), help="Write trace events, for Perfetto, to FILE."
+    "--trace",
+    metavar="FILE.json",
+    type=click.Path(path_type=Path),
+    help="Write trace events, for Perfetto.",
 )
 @click.option(
-    "--roofline", type=click.Path(path_type=Path), help="Draw a roofline: FILE.svg or FILE.png."
+    "--roofline",
+    metavar="FILE.svg|FILE.png",
+    type=click.Path(path_type=Path),
+    help="Draw a roofline.",
 )
-@click.option("--threads", type=int, default=None, help="Threads of compiled CPU code.")
+@threads_option
 @json_option
 @verbose_option
 def command(
@@ -55,6 +70,12 @@ def command(
                 )
         _profile_cpu(loaded, artifact, threads, as_json, verbose)
         return
+    if threads is not None:
+        raise UserError(
+            "--threads is for CPUs, and this artifact is for an accelerator",
+            where=str(artifact),
+            remedy="leave it out",
+        )
     from mcc.runtime import Program, profiling
 
     form = profiling.check_picture(roofline) if roofline is not None else ""

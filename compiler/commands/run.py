@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Required, TypedDict
 
 import click
 
-from .output import counted, json_option, print_json, progress_bar, verbose_option
+from .output import (
+    counted,
+    input_option,
+    json_option,
+    print_json,
+    progress_bar,
+    threads_option,
+    verbose_option,
+)
 
 if TYPE_CHECKING:
     from mcc.ir import Array
@@ -18,15 +26,33 @@ SHOWN = 10
 
 @click.command("run")
 @click.argument("artifact", type=click.Path(path_type=Path), required=False)
-@click.option("--input", "-i", "source", help="Inputs: an .npz, or a folder of .npy files.")
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="Write outputs to an .npz.")
-@click.option("--limit", type=click.IntRange(1), help="Run at most this many samples.")
-@click.option("--threads", type=int, default=None, help="Threads of compiled CPU code.")
+@input_option
 @click.option("--random", "synthetic", is_flag=True, help="Run on one synthetic input.")
 @click.option(
-    "--elf", type=click.Path(path_type=Path), help="Run this RISC-V program instead of ARTIFACT."
+    "--limit",
+    metavar="N",
+    type=click.IntRange(1),
+    help="Run at most this many samples.  [default: all]",
 )
-@click.option("--target", help="The machine that runs --elf, if not the one it was built for.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE.npz",
+    type=click.Path(path_type=Path),
+    help="Where to write the outputs.",
+)
+@threads_option
+@click.option(
+    "--elf",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Run this RISC-V program instead of ARTIFACT.",
+)
+@click.option(
+    "--target",
+    metavar="NAME|FILE",
+    help="The machine that runs --elf.  [default: the one it was built for]",
+)
 @json_option
 @verbose_option
 def command(
@@ -57,13 +83,39 @@ def command(
     if elf is not None and artifact is None:
         from .elf import run_program
 
+        of_artifacts = {
+            "--input": source,
+            "--random": synthetic,
+            "--limit": limit,
+            "--output": output,
+            "--threads": threads,
+        }
+        for option, given in of_artifacts.items():
+            if given:
+                raise UserError(
+                    f"{option} is for artifacts, and a program brings its own inputs",
+                    remedy="leave it out, or run the .mcc file",
+                )
         run_program(elf, target, as_json=as_json)
         return
     if artifact is None or elf is not None:
         raise UserError("one program is needed", remedy="give a .mcc file, or --elf program.elf")
+    if target is not None:
+        raise UserError(
+            "--target is for --elf: an artifact runs on the target that it was compiled for",
+            remedy=f"leave it out, or compile with --target {target}",
+        )
+    if source is not None and synthetic:
+        raise UserError("--input and --random exclude each other", remedy="leave one out")
     if output is not None:
         check_writable(output)  # before the work, not after it
     session = Session(artifact, threads=threads)
+    if threads is not None and session.artifact.target.backend != "cpu":
+        raise UserError(
+            "--threads is for CPUs, and this artifact is for an accelerator",
+            where=str(artifact),
+            remedy="leave it out",
+        )
     labels: list[int] | None = None
     if source is not None:
         samples = read_samples(source, session.manifest, limit)

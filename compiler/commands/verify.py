@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .output import counted, json_option, print_json, print_table, verbose_option
+from .output import (
+    counted,
+    input_option,
+    json_option,
+    print_json,
+    print_table,
+    verbose_option,
+)
 
 if TYPE_CHECKING:
     from ..verify import TensorCheck, Verification
@@ -13,11 +20,21 @@ if TYPE_CHECKING:
 
 @click.command("verify")
 @click.argument("artifact", type=click.Path(path_type=Path))
-@click.option("--input", "-i", "source", help="Inputs: an .npz, or a folder of .npy files.")
+@input_option
 @click.option(
-    "--samples", type=click.IntRange(1), default=4, show_default=True, help="How many inputs."
+    "--samples",
+    metavar="N",
+    type=click.IntRange(1),
+    default=4,
+    show_default=True,
+    help="How many of the inputs, or of synthetic ones where none are given.",
 )
-@click.option("--against", type=click.Path(path_type=Path), help="The float ONNX original.")
+@click.option(
+    "--against",
+    metavar="MODEL.onnx",
+    type=click.Path(path_type=Path),
+    help="The float original, to compare outputs with.",
+)
 @click.option("--no-onnxruntime", is_flag=True, help="Leave onnxruntime out.")
 @json_option
 @verbose_option
