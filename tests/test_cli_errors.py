@@ -257,6 +257,15 @@ CASES: dict[str, tuple[str, str]] = {
     ),
     "no name for the samples": ("good.onnx --target gemmini --calibrate=", "names no file"),
     "a folder as output": ("good.onnx -o folder.onnx", "cannot be written: it is a folder"),
+    "the model as output": ("good.onnx -o good.onnx", "would take the model's place"),
+    "a header as source": (
+        "good.onnx --target gemmini --emit c -o one.h",
+        "one.h: --emit c writes a second file of that name\n  give the first one: -o one.c",
+    ),
+    "weights as text": (
+        "good.onnx --emit optimized -o m.safetensors",
+        "m.safetensors: a module's text cannot have this suffix",
+    ),
     "no folder for the output": ("good.onnx -o none/a.mcc", "cannot be written: there is no"),
     "no folder for the outputs": (
         "run good.mcc --random -o none/a.npz",

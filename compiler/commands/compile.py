@@ -1,7 +1,7 @@
 """`mcc compile`: a model to an artifact, or to the text of one of the stages on the way."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -15,6 +15,8 @@ from .output import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mcc.backends import Emitter
 
     from ..driver import Compilation
@@ -192,7 +194,6 @@ def command(
     mcc resnet8.onnx --target riscv-accel -O2 --calibrate cifar10.npz
     mcc resnet8.onnx --quantize int8 --emit onnx -o resnet8_int8.onnx
     """  # noqa: D301 (click wants the backspace itself in front of lines that stay as they are)
-    from mcc.ir import check_writable
     from mcc.passes import pass_named
 
     from .. import report
@@ -220,12 +221,9 @@ def command(
             "start": start,
         }
     )
-    path = output or Path(model.stem + ".mcc")
     with progress_bar(quiet=as_json) as progress:
         compilation = Compilation(options, progress)
-        if output or not stage:  # before the work, not after it
-            in_folder = _is_folder(compilation.emitters().get(stage or ""), path)
-            check_writable(path / "file" if in_folder and path.is_dir() else path)
+        path = _output_path(compilation, model, stage, output)
         if print_after:
             compilation.print_after(print_after, click.echo)
         if explain:
@@ -234,13 +232,37 @@ def command(
             _list_stages(compilation, as_json)
             return
         if stage is not None and stage != "artifact":
-            _emit(compilation, model, stage, output)
-            record: dict[str, object] = {"stage": stage, "output": str(output or "-")}
+            written = _emit(compilation, model, stage, output)
+            record: dict[str, object] = {
+                "stage": stage,
+                "output": str(output or "-"),
+                "files": [str(file) for file in written],
+            }
         else:
             artifact = compilation.artifact(model)
             artifact.save(path)
             record = report.artifact_record(artifact, path)
     _show(compilation, record, stage, options, as_json, timing, explain, verbose)
+
+
+def _output_path(
+    compilation: "Compilation", model: Path, stage: str | None, output: Path | None
+) -> Path:
+    """Where the result goes; what stands against it is said before the work, not after it."""
+    from mcc.ir import UserError, check_writable
+
+    path = output or Path(model.stem + ".mcc")
+    if stage and not output:
+        return path  # to standard output
+    in_folder = _is_folder(compilation.emitters().get(stage or ""), path)
+    check_writable(path / "file" if in_folder and path.is_dir() else path)
+    if output and output.exists() and model.exists() and output.samefile(model):
+        raise UserError(
+            "the result would take the model's place",
+            where=str(output),
+            remedy=f"give another name, such as -o {model.stem}.mcc",
+        )
+    return path
 
 
 def _list_stages(compilation: "Compilation", as_json: bool) -> None:
@@ -255,23 +277,24 @@ def _list_stages(compilation: "Compilation", as_json: bool) -> None:
             click.echo(f"  {name}")
 
 
-def _emit(compilation: "Compilation", model: Path, stage: str, output: Path | None) -> None:
-    """Write the module of one stage: text to a file (weights beside it) or to standard output."""
+def _emit(
+    compilation: "Compilation", model: Path, stage: str, output: Path | None
+) -> "Sequence[Path]":
+    """Write one stage: text to a file (weights beside it) or to standard output; which files."""
     from mcc.ir import print_module, save_module
 
     emitter = compilation.emitters().get(stage)
     if emitter is not None:
-        _emit_files(compilation, model, emitter, output)
-        return
+        return _emit_files(compilation, model, emitter, output)
     compilation.known_stage(stage, compilation.emit_names())
     for name, module in compilation.walk(model):
         if name != stage:
             continue
         if output is not None:
-            save_module(module, output)
-        else:
-            click.echo(print_module(module).text, nl=False)
-        return
+            return save_module(module, output)
+        click.echo(print_module(module).text, nl=False)
+        break
+    return ()
 
 
 def _is_folder(emitter: "Emitter | None", output: Path) -> bool:
@@ -281,7 +304,7 @@ def _is_folder(emitter: "Emitter | None", output: Path) -> bool:
 
 def _emit_files(
     compilation: "Compilation", model: Path, emitter: "Emitter", output: Path | None
-) -> None:
+) -> "Sequence[Path]":
     """Write what an emitter makes: its first file to `output`, others beside it, or all into it."""
     from mcc.ir import UserError, write_atomically
 
@@ -295,9 +318,20 @@ def _emit_files(
     files = compilation.emission(model, emitter, stem, in_folder=in_folder)
     if in_folder:
         output.mkdir(exist_ok=True)
-    for number, (suffix, content) in enumerate(files.items()):
-        beside = output / f"{stem}{suffix}" if in_folder else output.with_suffix(suffix)
-        write_atomically(beside if number or in_folder else output, content)
+    paths = [
+        output / f"{stem}{suffix}" if in_folder else output.with_suffix(suffix) for suffix in files
+    ]
+    if not in_folder:
+        paths[0] = output
+    if output in paths[1:]:
+        raise UserError(
+            f"--emit {emitter.name} writes a second file of that name",
+            where=str(output),
+            remedy=f"give the first one: -o {output.with_suffix(emitter.suffix)}",
+        )
+    for path, content in zip(paths, files.values(), strict=True):
+        write_atomically(path, content)
+    return paths
 
 
 def _show(
@@ -331,4 +365,4 @@ def _show(
     if stage is None or stage == "artifact":
         report.print_summary(record, verbose)
     elif record["output"] != "-":
-        click.echo(f"wrote {record['output']} (stage {stage})")
+        click.echo(f"wrote {', '.join(cast('list[str]', record['files']))} (stage {stage})")

@@ -59,11 +59,12 @@ def command(
 
 def _where(layer: "LayerRecord") -> str:
     if layer.start == layer.stop:
-        return "no command of its own"
-    where = f"commands {layer.start}..{layer.stop - 1}"
-    if layer.records:
-        where += f", {layer.records[1]} records at {layer.records[0]:#x}"
-    return where
+        where = "no command of its own"
+    else:
+        where = f"commands {layer.start}..{layer.stop - 1}"
+        if layer.records:
+            where += f", {layer.records[1]} records at {layer.records[0]:#x}"
+    return f"{where}, from {', '.join(layer.nodes)}" if layer.nodes else where
 
 
 def _lines(program: "Program", layer: "LayerRecord", counted_out: bool) -> list[str]:

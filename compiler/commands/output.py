@@ -42,6 +42,12 @@ threads_option = click.option(
 )
 
 
+GAP = 2
+"""Characters between two columns of a table."""
+FOLDED = 20
+"""What a column that may fold keeps at least."""
+
+
 def print_json(record: object) -> None:
     """One JSON document on standard output."""
     click.echo(json.dumps(record, indent=1, default=str))
@@ -54,10 +60,19 @@ def print_table(
     *,
     wide: Sequence[str] = (),
 ) -> None:
-    """A table on standard output; numbers stand right. `wide` names the columns that may fold."""
+    """A table on standard output; numbers stand right. `wide` names the columns that may fold.
+
+    On a terminal too narrow for it, lines are longer than the terminal: no number is cut.
+    """
     from rich.console import Console
     from rich.table import Table
 
+    cells = [list(columns), *([shown(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
+    least = [
+        min(width, FOLDED) if column in wide else width
+        for column, width in zip(columns, widths, strict=True)
+    ]
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):
         numeric = all(_is_amount(row[index]) for row in rows) and bool(rows)
@@ -67,15 +82,16 @@ def print_table(
             overflow="fold",
             no_wrap=column not in wide,
         )
-    for row in rows:
-        table.add_row(*(shown(cell) for cell in row))
+    for line in cells[1:]:
+        table.add_row(*line)
+    console = Console(highlight=False)
     # Whoever reads from a pipe wants every word, not a terminal of 80 columns.
-    width = None if sys.stdout.isatty() else 1000
-    console = Console(highlight=False, width=width)
+    room = console.width if sys.stdout.isatty() else sum(widths) + GAP * len(widths)
+    console.width = max(room, sum(least) + GAP * len(least))
     with console.capture() as printed:
         console.print(table)
-    for line in printed.get().splitlines():
-        click.echo(line.rstrip())
+    for text in printed.get().splitlines():
+        click.echo(text.rstrip())
 
 
 def _is_amount(cell: object) -> bool:
@@ -114,6 +130,13 @@ def size(count: int) -> str:
         if count >= step:
             return f"{count / step:.1f} {unit}"
     return f"{count} B"
+
+
+def duration(milliseconds: float) -> str:
+    """Three digits, in the unit that people read."""
+    if milliseconds < 1:
+        return f"{1e3 * milliseconds:.3g} µs"
+    return f"{milliseconds:.3g} ms" if milliseconds < 1e3 else f"{milliseconds / 1e3:.3g} s"
 
 
 def node_label(nodes: Sequence[str], verbose: int) -> str:

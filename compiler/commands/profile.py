@@ -17,6 +17,8 @@ from .output import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mcc.runtime import Artifact
     from mcc.runtime.profiling import KernelTime, LayerProfile, Profile
 
@@ -137,8 +139,6 @@ def _print(profile: "Profile", artifact: "Artifact", verbose: int) -> None:
     state = "cold (first)" if profile.cold else "warm (second)"
     click.echo(f"{artifact.manifest.model} on {profile.target.name}, a {state} inference")
     heads = ["layer", "cycles", "share", "array", "in", "out", "commands", "bound by"]
-    if verbose:
-        heads += ["from DRAM", *(f"{unit} busy" for unit in profile.lanes), "at fences"]
     rows = [_row(layer, profile, verbose) for layer in profile.layers]
     layers = profile.layers
     total: list[object] = [
@@ -151,14 +151,12 @@ def _print(profile: "Profile", artifact: "Artifact", verbose: int) -> None:
         sum(layer.commands for layer in layers),
         "",
     ]
-    if verbose:
-        shares = [_percent(_share(lane.total, profile.cycles)) for lane in profile.lanes.values()]
-        fences = _share(sum(layer.fences for layer in layers), profile.cycles)
-        total += [size(sum(layer.dram_bytes for layer in layers)), *shares, _percent(fences)]
     if layers:
         print_table("", heads, [*rows, total], wide=("layer",))
     else:
         click.echo("  the accelerator has nothing to do")
+    if layers and verbose:
+        _print_busy(profile)
     if profile.program.host:
         count = counted(len(profile.program.host), "op")
         click.echo(f"on the host, not in these cycles: {count}")
@@ -167,9 +165,40 @@ def _print(profile: "Profile", artifact: "Artifact", verbose: int) -> None:
             click.echo(f"  {op.op} ({name}): {op.reason}")
 
 
+def _print_busy(profile: "Profile") -> None:
+    """For how many of a layer's cycles each unit works."""
+    layers = profile.layers
+    rows = [
+        _busy_row(
+            _label(layer, 0), layer.dram_bytes, [*layer.busy.values(), layer.fences], layer.cycles
+        )
+        for layer in layers
+    ]
+    total = _busy_row(
+        "total",
+        sum(layer.dram_bytes for layer in layers),
+        [
+            *(lane.total for lane in profile.lanes.values()),
+            sum(layer.fences for layer in layers),
+        ],
+        profile.cycles,
+    )
+    click.echo("busy, of a layer's cycles")
+    heads = ("layer", "from DRAM", *profile.lanes, "at fences")
+    print_table("", heads, [*rows, total], wide=("layer",))
+
+
+def _busy_row(name: str, dram_bytes: int, busy: "Sequence[float]", cycles: float) -> list[object]:
+    return [name, size(dram_bytes), *(_percent(_share(amount, cycles)) for amount in busy)]
+
+
+def _label(layer: "LayerProfile", verbose: int) -> str:
+    return node_label(layer.nodes, verbose) if layer.nodes else layer.tensor
+
+
 def _row(layer: "LayerProfile", profile: "Profile", verbose: int) -> list[object]:
-    row: list[object] = [
-        node_label(layer.nodes, verbose) if layer.nodes else layer.tensor,
+    return [
+        _label(layer, verbose),
         layer.cycles,
         _percent(_share(layer.cycles, profile.cycles)),
         _percent(layer.utilisation),
@@ -178,11 +207,6 @@ def _row(layer: "LayerProfile", profile: "Profile", verbose: int) -> list[object
         layer.commands,
         layer.bound,
     ]
-    if verbose:
-        row.append(size(layer.dram_bytes))
-        busy = (*layer.busy.values(), layer.fences)
-        row.extend(_percent(_share(cycles, layer.cycles)) for cycles in busy)
-    return row
 
 
 def _share(part: float, whole: float) -> float:

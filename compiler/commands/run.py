@@ -8,6 +8,7 @@ import click
 
 from .output import (
     counted,
+    duration,
     input_option,
     json_option,
     print_json,
@@ -228,7 +229,7 @@ def _print(record: RunRecord, verbose: int) -> None:
         which = "one inference, its caches cold" if record["samples"] == 1 else "the last inference"
         click.echo(
             f"simulated: {record['cycles']:,} cycles for {which}; "
-            f"{record['milliseconds']:.3g} ms at the target's clock"
+            f"{duration(record['milliseconds'])} at the target's clock"
         )
     if "written" in record:
         click.echo(f"wrote {record['written']}")

@@ -18,13 +18,28 @@ from .types import Array
 from .verifier import VerifyError, verify
 
 
-def save_module(module: Module, path: str | Path) -> None:
-    """Write `path` and, where the text names constants, its `.safetensors` neighbour."""
+def save_module(module: Module, path: str | Path) -> tuple[Path, ...]:
+    """Write `path` and, where the text names constants, its `.safetensors` neighbour.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        UserError: If `path` is such a neighbour itself.
+    """
     path = Path(path)
+    beside = path.with_suffix(".safetensors")
+    if path == beside:
+        raise UserError(
+            "a module's text cannot have this suffix: its weights do",
+            where=str(path),
+            remedy=f"call it {path.with_suffix('.mir')}",
+        )
     printed = print_module(module)
     if printed.weights:
-        write_atomically(path.with_suffix(".safetensors"), weights_to_bytes(dict(printed.weights)))
+        write_atomically(beside, weights_to_bytes(dict(printed.weights)))
     write_atomically(path, printed.text.encode())
+    return (path, beside) if printed.weights else (path,)
 
 
 def load_module(path: str | Path) -> Module:
