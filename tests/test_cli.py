@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from mcc.cli import COMMANDS, run
-from mcc.commands.output import node_label
+from mcc.runtime.profiling import node_label
 
 Run = Callable[..., "Outcome"]
 
@@ -350,7 +350,7 @@ def test_our_own_bug_is_a_traceback(mcc: Run, small: Path, monkeypatch: pytest.M
 
 def test_a_label_of_nodes_names_the_first_and_counts_the_rest() -> None:
     fused = "model/activation/Relu;model/conv2d/BiasAdd"
-    assert node_label((fused, "pool"), 0) == "model/activation/Relu (+1)"
-    assert node_label((fused,), 0) == "model/activation/Relu"
-    assert node_label((";odd",), 0) == ";odd"
-    assert node_label((fused, "pool"), 1) == f"{fused}, pool"
+    assert node_label((fused, "pool")) == "model/activation/Relu (+1)"
+    assert node_label((fused,)) == "model/activation/Relu"
+    assert node_label((";odd",)) == ";odd"
+    assert node_label((fused, "pool"), whole=True) == f"{fused}, pool"

@@ -59,9 +59,7 @@ def plain(line: str) -> str:
 
 
 @pytest.fixture
-def folder(
-    repository: Path, examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Path]:
+def folder(examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where a reader stands: beside the examples, with files called as on the pages."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(examples, tmp_path / "examples")

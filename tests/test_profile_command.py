@@ -130,6 +130,7 @@ def test_a_trace_and_a_picture_are_written(folder: Path, tmp_path: Path, profile
     assert "MACs a cycle" in texts
     assert "MACs for each byte to and from memory" in texts
     assert "array: 256 MACs a cycle" in texts
+    assert "array, 2:4 weights: 512 MACs a cycle" in texts
     assert "bus: 16 bytes a cycle" in texts
     assert "bound by array" in texts
     shown = " ".join(texts).replace("\N{NO-BREAK SPACE}", " ")
@@ -158,7 +159,7 @@ def test_the_cpu_s_kernels_are_timed(folder: Path, profile: Run) -> None:
     status, out, _ = profile(folder / "cpu.mcc")
     assert status == 0
     lines = out.splitlines()
-    assert lines[1].split() == ["layer", "kernel", "us", "share"]
+    assert lines[1].split() == ["layer", "kernel", "µs", "share"]
     assert len(lines) == len(kernels) + 4
     assert lines[-1].startswith("an inference takes ")
 

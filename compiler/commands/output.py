@@ -1,6 +1,7 @@
 """What the commands print: tables and progress for people, JSON for programs."""
 
 import json
+import re
 import sys
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -95,9 +96,10 @@ def print_table(
 
 
 def _is_amount(cell: object) -> bool:
-    """A number, or one with its unit."""
+    """A number, as such or written out, or one with its unit."""
     if isinstance(cell, str):
-        return cell.endswith((" B", "iB", " %")) and cell[0].isdigit()
+        number = re.sub(" ([KMG]i)?B$| %$", "", cell)
+        return bool(re.fullmatch(r"[\d,]+(\.\d+)?", number))
     return isinstance(cell, int | float)
 
 
@@ -137,18 +139,6 @@ def duration(milliseconds: float) -> str:
     if milliseconds < 1:
         return f"{1e3 * milliseconds:.3g} µs"
     return f"{milliseconds:.3g} ms" if milliseconds < 1e3 else f"{milliseconds / 1e3:.3g} s"
-
-
-def node_label(nodes: Sequence[str], verbose: int) -> str:
-    """ONNX nodes in a table: the first and how many more, or all of them.
-
-    Converters from TensorFlow join the names of what they fused by semicolons; the first stands
-    for them.
-    """
-    if verbose:
-        return ", ".join(nodes)
-    first = nodes[0].partition(";")[0] or nodes[0]
-    return first if len(nodes) == 1 else f"{first} (+{len(nodes) - 1})"
 
 
 @contextmanager

@@ -7,8 +7,8 @@ import click
 
 from .output import (
     counted,
+    duration,
     json_option,
-    node_label,
     print_json,
     print_table,
     size,
@@ -193,7 +193,9 @@ def _busy_row(name: str, dram_bytes: int, busy: "Sequence[float]", cycles: float
 
 
 def _label(layer: "LayerProfile", verbose: int) -> str:
-    return node_label(layer.nodes, verbose) if layer.nodes else layer.tensor
+    from mcc.runtime.profiling import node_label
+
+    return node_label(layer.nodes, whole=verbose > 0) if layer.nodes else layer.tensor
 
 
 def _row(layer: "LayerProfile", profile: "Profile", verbose: int) -> list[object]:
@@ -220,7 +222,7 @@ def _percent(share: float) -> str:
 def _profile_cpu(
     artifact: "Artifact", path: Path, threads: int | None, as_json: bool, verbose: int
 ) -> None:
-    from mcc.runtime.profiling import profile_library
+    from mcc.runtime.profiling import node_label, profile_library
 
     from ..samples import random_samples
 
@@ -242,16 +244,18 @@ def _profile_cpu(
     click.echo(f"{artifact.manifest.model} on {artifact.target.name}")
     rows: list[list[object]] = [
         [
-            node_label(kernel.call.nodes, verbose) if kernel.call.nodes else kernel.call.value,
+            node_label(kernel.call.nodes, whole=verbose > 0)
+            if kernel.call.nodes
+            else kernel.call.value,
             kernel.call.kernel,
-            round(1e6 * kernel.seconds, 1),
+            f"{1e6 * kernel.seconds:,.1f}",
             _percent(_share(kernel.seconds, total)),
         ]
         for kernel in kernels
     ]
-    rows.append(["total of the kernels", "", round(1e6 * total, 1), _percent(1.0)])
-    print_table("", ("layer", "kernel", "us", "share"), rows, wide=("layer",))
-    click.echo(f"an inference takes {1e6 * whole:.1f} us, calls and copies included")
+    rows.append(["total of the kernels", "", f"{1e6 * total:,.1f}", _percent(1.0)])
+    print_table("", ("layer", "kernel", "µs", "share"), rows, wide=("layer",))
+    click.echo(f"an inference takes {duration(1e3 * whole)}, calls and copies included")
 
 
 def _kernel_record(kernel: "KernelTime", total: float) -> dict[str, object]:

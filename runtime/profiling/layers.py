@@ -34,7 +34,8 @@ class LayerProfile:
     """With those between it and the next layer: a fence for the host, at the end of a launch."""
     macs: int
     utilisation: float
-    """Share of the array's multipliers times cycles that made a product of the layer."""
+    """Products of the layer over the array's multipliers times cycles. Above 1 where products began
+    before the layer did, while the one before was stored, or where 2:4 tiles leave out zeros."""
     bytes_in: int
     """What its commands read from memory, caches or DRAM."""
     bytes_out: int

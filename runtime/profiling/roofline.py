@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mcc.ir import UserError
 
+from .labels import node_label
 from .layers import Bound, LayerProfile, Profile
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def _roofs(axes: "Axes", profile: Profile, layers: Sequence[LayerProfile]) -> No
     left = min([*places, peak / bus]) / 2
     right = max([*places, peak / dram]) * 4
     axes.set_xlim(left, right)
-    axes.set_ylim(min([*rates, left * bus]) / 2, peak * 2)
+    axes.set_ylim(min([*rates, left * bus]) / 2, peak * 4)
     axes.plot(
         [peak / bus, right],
         [peak, peak],
@@ -100,6 +101,15 @@ def _roofs(axes: "Axes", profile: Profile, layers: Sequence[LayerProfile]) -> No
         linewidth=2.2,
         label=f"array: {peak:.0f} MACs a cycle",
     )
+    if profile.target.has("sparse_2_4"):
+        axes.plot(
+            [peak / bus, 2 * peak / bus, right],
+            [peak, 2 * peak, 2 * peak],
+            color="black",
+            linestyle=":",
+            linewidth=1.4,
+            label=f"array, 2:4 weights: {2 * peak:.0f} MACs a cycle",
+        )
     roofs = [(bus, "bus", "-")]
     if dram != bus:
         roofs.append((dram, "DRAM", "--"))
@@ -115,6 +125,9 @@ def _roofs(axes: "Axes", profile: Profile, layers: Sequence[LayerProfile]) -> No
 
 
 def _points(axes: "Axes", layers: Sequence[LayerProfile], total: int) -> None:
+    from matplotlib.collections import PathCollection
+    from matplotlib.patheffects import withStroke
+
     largest = sorted(layers, key=lambda layer: -layer.cycles)[:NAMED]
     for bound, colour in _COLOURS.items():
         chosen = [layer for layer in layers if layer.bound == bound]
@@ -138,13 +151,17 @@ def _points(axes: "Axes", layers: Sequence[LayerProfile], total: int) -> None:
             textcoords="offset points",
             ha="center",
             fontsize=8,
+            path_effects=[withStroke(linewidth=2.5, foreground="white")],  # over lines and points
         )
     lines = ["  #   share  layer"]
     for number, layer in enumerate(largest, 1):
         lines.append(f"{number:>3}  {100 * layer.cycles / total:4.1f} %  {_short(layer)}")
     if len(layers) > len(largest):
         lines.append(f"     and {len(layers) - len(largest)} more")
-    axes.legend(loc="lower right", fontsize=8, markerscale=0.4)
+    legend = axes.legend(loc="lower right", fontsize=8)
+    for handle in legend.legend_handles:
+        if isinstance(handle, PathCollection):
+            handle.set_sizes([40.0])
     axes.annotate(
         "\n".join(lines).replace(" ", "\N{NO-BREAK SPACE}"),  # SVG joins plain ones
         (1.01, 1.0),
@@ -176,5 +193,5 @@ def _area(layer: LayerProfile, total: int) -> float:
 
 
 def _short(layer: LayerProfile, width: int = 36) -> str:
-    name = layer.nodes[0] if layer.nodes else layer.tensor
+    name = node_label(layer.nodes) if layer.nodes else layer.tensor
     return name if len(name) <= width else f"…{name[1 - width :]}"

@@ -22,12 +22,13 @@ MOST_EVENTS = 200_000
 """Beyond that many, neighbours are joined: viewers get slow, and files large."""
 
 _PROCESS = 1
-_LAYERS_TRACK = 1
+_LAYERS_TRACK = 2
+"""Not the process: a viewer would call it the main thread."""
 _TRACKS: dict[Unit, tuple[int, str]] = {
-    "issue": (2, "issue"),
-    "loads": (3, "loads (DMA read)"),
-    "array": (4, "array"),
-    "stores": (5, "stores (DMA write)"),
+    "issue": (3, "issue"),
+    "loads": (4, "loads (DMA read)"),
+    "array": (5, "array"),
+    "stores": (6, "stores (DMA write)"),
 }
 
 
