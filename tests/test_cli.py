@@ -160,6 +160,18 @@ def test_run_prints_predictions(mcc: Run, compiled: Path, tmp_path: Path) -> Non
     assert isinstance(record["cycles"], int)
 
 
+def test_a_target_without_a_clock_counts_cycles_only(
+    mcc: Run, small: Path, repository: Path, tmp_path: Path
+) -> None:
+    text = (repository / "runtime" / "targets" / "gemmini.toml").read_text()
+    (tmp_path / "mine.toml").write_text(text.replace("clock_mhz = 1000.0", "clock_mhz = 0.0"))
+    path = tmp_path / "a.mcc"
+    assert mcc(small, "--target", tmp_path / "mine.toml", "-o", path).status == 0
+    outcome = mcc("run", path, "--random")
+    assert outcome.out.endswith(" cycles for one inference, its caches cold\n")
+    assert "milliseconds" not in mcc("run", path, "--random", "--json").json
+
+
 def test_run_needs_inputs(mcc: Run, compiled: Path) -> None:
     outcome = mcc("run", compiled)
     assert outcome.status == 2
@@ -223,6 +235,9 @@ def test_info_on_models_modules_and_artifacts(
 def test_targets_and_passes_are_listed(mcc: Run) -> None:
     assert {"cpu", "gemmini", "riscv-accel"} <= set(mcc("targets").out.split())
     assert "dim = 16" in mcc("targets", "gemmini").out
+    cpu = mcc("targets", "riscv64").out
+    assert "  cpu = generic-rv64\n" in cpu
+    assert "cycles_per_command" not in cpu
     assert "canonicalize" in mcc("passes").out
     assert isinstance(mcc("passes", "dce", "--json").json, list)
 

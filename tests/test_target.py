@@ -1,6 +1,7 @@
 """Target files: what ships, and what a wrong one says."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,12 @@ def test_gemmini_has_no_extension_and_riscv_accel_has_all() -> None:
     assert load_target("riscv-accel").extensions == ours
     assert load_target("riscv-accel").has("lut")
     assert not load_target("gemmini").has("lut")
+
+
+def test_the_page_has_every_extension(repository: Path) -> None:
+    text = (repository / "docs" / "accelerator.md").read_text()
+    section = text.partition("\n## Extensions\n")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(EXTENSIONS)
 
 
 def test_memory_sizes_are_gemmini_s() -> None:

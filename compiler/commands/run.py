@@ -204,7 +204,8 @@ def _record(
         record["accuracy"] = right / max(1, len(labels))
     if any(cycles):
         record["cycles"] = cycles[-1]
-        record["milliseconds"] = cycles[-1] / session.artifact.target.host.clock_mhz / 1e3
+        if clock := session.artifact.target.host.clock_mhz:
+            record["milliseconds"] = cycles[-1] / clock / 1e3
     return record
 
 
@@ -225,12 +226,12 @@ def _print(record: RunRecord, verbose: int) -> None:
             click.echo(f"  sample {index}: {', '.join(f'{number:.5g}' for number in numbers)} …")
     if "right" in record:
         click.echo(f"right: {record['right']} of {record['samples']}")
-    if "cycles" in record and "milliseconds" in record:
+    if "cycles" in record:
         which = "one inference, its caches cold" if record["samples"] == 1 else "the last inference"
-        click.echo(
-            f"simulated: {record['cycles']:,} cycles for {which}; "
-            f"{duration(record['milliseconds'])} at the target's clock"
-        )
+        line = f"simulated: {record['cycles']:,} cycles for {which}"
+        if "milliseconds" in record:
+            line += f"; {duration(record['milliseconds'])} at the target's clock"
+        click.echo(line)
     if "written" in record:
         click.echo(f"wrote {record['written']}")
 

@@ -21,7 +21,7 @@ def command(name: str | None, as_json: bool) -> None:
             print_json(record)
         else:
             if record["accelerator"] is None:
-                del record["board"]  # it says where an accelerator's programs lie
+                _leave_out_what_commands_need(record)
             _print_record(record, "")
         return
     targets = [load_target(item) for item in target_names()]
@@ -37,6 +37,13 @@ def command(name: str | None, as_json: bool) -> None:
         ],
         wide=("description", "extensions"),
     )
+
+
+def _leave_out_what_commands_need(record: dict[str, object]) -> None:
+    """Of a CPU's record: where an accelerator's programs lie, and how its host issues commands."""
+    del record["board"]
+    host = cast("dict[str, object]", record["host"])
+    record["host"] = {name: host[name] for name in ("isa", "triple", "cpu", "features")}
 
 
 def _print_record(record: Mapping[str, object], indent: str) -> None:
