@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mcc.ir import Array, DType, Module, UserError, Value, evaluate
+from mcc.ir import Array, DType, Module, Progress, UserError, Value, evaluate, no_progress
 from mcc.ops import Dequantize, Quantize
 from mcc.runtime import Artifact, Session
 
@@ -14,9 +14,9 @@ from .judge import Judge
 from .samples import real_numbers
 
 FLOAT_TOLERANCE = 1e-5
+"""Relative, of the largest element: for float tails, which no promise holds to the bit."""
 BF16_TOLERANCE = 2.0**-7
 """Where products round their operands to bfloat16: last bits decide over the next rounding."""
-"""Relative, of the largest element: for float tails, which no promise holds to the bit."""
 INTEGER_CONVOLUTIONS = ", int8 convolutions allowed"
 LEVELS = (f"ORT_ENABLE_ALL{INTEGER_CONVOLUTIONS}", "ORT_ENABLE_ALL", "ORT_DISABLE_ALL")
 """How onnxruntime is asked: all fusions with integer kernels, its default on x86, and none."""
@@ -95,6 +95,7 @@ def verify(
     *,
     against: str | Path | None = None,
     with_onnxruntime: bool = True,
+    progress: Progress = no_progress,
 ) -> Verification:
     """Compare an artifact tensor by tensor on samples of batch 1.
 
@@ -103,6 +104,7 @@ def verify(
         samples: Feeds for the artifact's inputs.
         against: The float ONNX model that it was made from.
         with_onnxruntime: Whether to export the reference module and run onnxruntime on it.
+        progress: Told of every sample on the machine, and of every setting of onnxruntime.
 
     Raises:
         UserError: If onnxruntime is wanted and not installed, or a sample does not fit.
@@ -114,13 +116,13 @@ def verify(
     tolerance = BF16_TOLERANCE if short else FLOAT_TOLERANCE
     integer = {value.name for value in lowered.values() if _is_integer(value)}
     references: list[dict[str, Array]] = []
-    for feeds in samples:
+    for number, feeds in enumerate(samples, 1):
         reference = _observed(lowered, feeds)
         found: dict[str, Array] = {}
-
         found |= session.observe(feeds, found.__setitem__)
         _add(machine, _compare(reference, found, tolerance))
         references.append(reference)
+        progress("comparing with the evaluator", number, len(samples))
     judged: dict[str, tuple[TensorCheck, ...]] = {}
     if with_onnxruntime:
         reference_module = artifact.module("module")
@@ -134,6 +136,7 @@ def verify(
                 judged[f"{way}, {level}"] = _judge(
                     reference_module, outside, inside, level, by_layer=by_layer
                 )
+                progress("comparing with onnxruntime", len(judged), len(LEVELS) * len(WAYS))
     fidelity = _fidelity(artifact, samples, references, against) if against else ()
     fused = tuple(sorted(integer - machine.keys()))
     return Verification(len(samples), tuple(machine.values()), fused, judged, fidelity, tolerance)

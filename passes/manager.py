@@ -76,7 +76,8 @@ def run_passes(
         before: Called before each pass.
         record: Called after each pass with its record; `runs.append` collects them.
         after: Called after each pass, when its module has been verified.
-        progress: Called as `progress(what, done, total)` by passes that take long.
+        progress: Called as `progress(pass, 0, 0)` before each pass, and as `progress(what, done,
+            total)` by passes that take long.
 
     Raises:
         UserError: When a pass raises one, or when a pass that is not mcc's own fails or breaks the
@@ -113,6 +114,7 @@ def _run_one(
     module: Module, step: Pass, done: Sequence[Pass], progress: Progress
 ) -> tuple[PassRun, Module]:
     ops_before = _count(module)
+    progress(step.name, 0, 0)
     report = RewriteReport(progress=progress)
     started = time.perf_counter()
     try:

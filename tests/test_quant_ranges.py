@@ -87,6 +87,15 @@ def test_ranges_are_those_of_the_evaluated_values() -> None:
     )
     assert ranges.samples == 5
     assert ticks == [(i + 1, 5) for i in range(5)]
+    ticks.clear()
+    collect_ranges(
+        module,
+        samples[:3],
+        "minmax",
+        limit=5,
+        progress=lambda done, total: ticks.append((done, total)),
+    )
+    assert ticks == [(1, 5), (2, 5), (3, 5), (3, 3)]
     everything = collect_ranges(module, samples, "minmax")
     for op in module.ops():
         for value in op.results:

@@ -143,7 +143,10 @@ def duration(milliseconds: float) -> str:
 
 @contextmanager
 def progress_bar(*, quiet: bool = False) -> Generator["Progress"]:
-    """A bar on standard error for each long step; nothing where no one watches."""
+    """A bar on standard error for each long step; nothing where no one watches.
+
+    Steps of unknown length (a total of 0) share one that moves and names the step.
+    """
     if quiet or not sys.stderr.isatty():
         yield lambda what, done, total: None
         return
@@ -155,8 +158,9 @@ def progress_bar(*, quiet: bool = False) -> Generator["Progress"]:
         tasks: dict[str, TaskID] = {}
 
         def advance(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done, total=total)
+            line = what if total else "…"
+            if line not in tasks:
+                tasks[line] = bar.add_task(what, total=total or None)
+            bar.update(tasks[line], description=what, completed=done, total=total or None)
 
         yield advance

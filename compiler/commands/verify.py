@@ -11,6 +11,7 @@ from .output import (
     json_option,
     print_json,
     print_table,
+    progress_bar,
     verbose_option,
 )
 
@@ -64,7 +65,14 @@ def command(
         if source
         else random_samples(loaded.manifest, samples)
     )
-    found = verify(loaded, feeds, against=against, with_onnxruntime=not no_onnxruntime)
+    with progress_bar(quiet=as_json) as progress:
+        found = verify(
+            loaded,
+            feeds,
+            against=against,
+            with_onnxruntime=not no_onnxruntime,
+            progress=progress,
+        )
     if as_json:
         print_json(found.to_dict())
     else:

@@ -127,6 +127,8 @@ def collect_ranges(
         done += 1
         if progress is not None:
             progress(done, limit or 0)
+    if progress is not None and limit is not None and 0 < done < limit:
+        progress(done, done)  # there were no more
     if not done:
         raise UserError("there is no calibration sample", remedy="give at least one")
     values: dict[str, Range] = {}
