@@ -1,22 +1,19 @@
 """A linked program as one C header and one C source file: `model_run`, freestanding."""
 
-import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.resources import files
 
 from mcc.backends import C_TYPES, c_identifiers, comment_text, string_literal
 from mcc.ir import Array, Constant, Module, Op, UserError, Value, Yield, constant_of
-from mcc.ops import Reshape
-from mcc.runtime import Launch, LayerRecord, Target
+from mcc.runtime import Launch, Target
 
-from ..linking import Linked, Section
+from ..linking import Linked
 from . import queued
 from .calls import EXACT, HostCode
 from .literals import array_literal, bytes_literal
-from .on_chip import MACRO, preamble, shown
-from .rolled import Roller, flat_lines
+from .on_chip import MACRO, preamble
+from .sequence import Sequence, Step, copied
 from .values import Places, place_values
 
 KERNELS = (
@@ -38,26 +35,6 @@ _RESOURCES = files("mcc.backends.riscv_accel.riscv")
 def resource(path: str) -> str:
     """A C or assembler file that ships with this package."""
     return (_RESOURCES / path).read_text(encoding="utf-8")
-
-
-@dataclass(frozen=True)
-class Step:
-    """One thing that `model_run` does: a layer on the accelerator or an op of the host."""
-
-    name: str
-    value: Value | None
-    """What it makes, for a host op."""
-    layer: LayerRecord | None
-    lines: tuple[str, ...]
-    data: str
-    """Where its result lies; nowhere in memory if it stays on the chip."""
-    nbytes: int
-    shown: tuple[str, ...] = ()
-    """Statements that bring out a result which stays on the chip."""
-    queued: bool = False
-    """Alone only where somebody observes; else its launch is one queue."""
-    whole: tuple[str, ...] = ()
-    """For the first step of such a launch, statements that run it as a whole."""
 
 
 class Source:
@@ -90,7 +67,7 @@ class Source:
         self._constants = constants
         self._read: set[str] = set()
         self.host = HostCode(self._place, shifts=not target.host.fpu)
-        self.steps = tuple(self._steps())
+        self.steps = Sequence(linked, target, self.places, self.host, self._place).steps()
 
     def _place(self, value: Value) -> str:
         place = self.places[value]
@@ -253,92 +230,6 @@ typedef void (*model_observer)(uint32_t step, const char *name, const void *data
                 found[f"c{len(found)}"] = op.result
         return found
 
-    def _steps(self) -> list[Step]:
-        steps: list[Step] = []
-        for op in self.module.body:
-            if isinstance(op, Constant | Yield | Reshape):
-                continue
-            if isinstance(op, Launch):
-                steps += self._launch(op)
-                continue
-            value = op.results[0]
-            steps.append(
-                Step(
-                    value.name or f"({op.op_name})",
-                    value,
-                    None,
-                    tuple(self.host.call(op)),
-                    self.places[value],
-                    value.tensor.nbytes,
-                )
-            )
-        return steps
-
-    def _launch(self, launch: Launch) -> list[Step]:
-        """A step for each layer; the first also brings in operands, the last takes results out."""
-        by_queue = self.target.queue is not None
-        program, end = self.linked.program, self.linked.constant_bytes
-        steps: list[Step] = []
-        position = launch.start + by_queue
-        before: list[str] = []
-        for operand, offset in zip(launch.xs, launch.inputs, strict=True):
-            place = f"ARENA_BYTES({offset - end})"
-            if self.places[operand] != place:
-                before += self._move(operand, place)
-        before.append("ACCEL_FENCE();")
-        arriving = [*before]
-        for layer, section in zip(program.layers, self.linked.sections, strict=True):
-            if not launch.start <= layer.start < launch.stop:
-                continue
-            before += flat_lines(program.commands[position : layer.start], end)
-            record = program.tensors[layer.tensor]
-            steps.append(
-                Step(
-                    layer.tensor,
-                    None,
-                    layer,
-                    (*before, *self._issued(layer, section)),
-                    "" if record.frame else f"ARENA_BYTES({record.offset - end})",
-                    math.prod(section.ready.shape),
-                    tuple(
-                        shown(program, layer, self.target, end, record.shape[-1])
-                        if record.frame
-                        else ()
-                    ),
-                    by_queue,
-                )
-            )
-            before, position = [], layer.stop
-        out: list[str] = []
-        for value, offset in zip(launch.results, launch.outputs, strict=True):
-            place = f"ARENA_BYTES({offset - end})"
-            if self.places[value] != place:
-                out += self._move(value, self.places[value], place)
-        if by_queue:
-            (start,) = program.issued_for(launch.start, launch.start + 1)
-            run = queued.start(int(start["rs1"]), int(start["rs2"]), self.linked.queue_start)
-            steps[0] = replace(steps[0], whole=(*arriving, run, "ACCEL_FENCE();", *out))
-        last = steps.pop()
-        after = flat_lines(program.commands[position : launch.stop], end)
-        steps.append(replace(last, lines=(*last.lines, *after, *out)))
-        return steps
-
-    def _issued(self, layer: LayerRecord, section: Section) -> list[str]:
-        """The statements that issue a layer's commands."""
-        linked = self.linked
-        if layer.records:
-            dram, count = layer.records
-            # A tensor may need no command of its own, and an empty queue does not start.
-            return [queued.start(dram, count, linked.queue_start)] if count else []
-        commands = linked.program.commands[layer.start : layer.stop]
-        return Roller(commands, linked.constant_bytes).lines(section.ops)
-
-    def _move(self, value: Value, to: str, source: str = "") -> list[str]:
-        """A copy of a value's bytes."""
-        place = source or self._place(value)
-        arguments = f"{value.tensor.nbytes}, (const uint8_t *){place}, (uint8_t *){to}"
-        return [f"mcc_move({arguments});"]
-
     def _run(self) -> str:
         observed = self.signature("model_run_observed") + ", model_observer observer) {"
         names = [*self.inputs, *self.outputs]
@@ -367,7 +258,7 @@ typedef void (*model_observer)(uint32_t step, const char *name, const void *data
             else:
                 lines.append(f"  if (observer) {{ {fence}{call} }}")
         for value, parameter in self.places.leaving.items():
-            lines += [f"  {line}" for line in self._move(value, parameter)]
+            lines.append(f"  {copied(value.tensor.nbytes, self._place(value), parameter)}")
         lines.append("}")
         lines += [
             "",
