@@ -14,11 +14,12 @@ import numpy.typing as npt
 
 from mcc.ir import DType, Module, Op, OpError, Tensor, UserError, Value, evaluate, known_names
 
+from .accelerator import Accelerator
 from .artifact import Artifact
 from .frame import Frame
 from .isa import RECORD, Commands, QueueError, Records, RunQueue, Stream, count_out
 from .outcome import LayerStats, Observer, RunOutcome, RunStats, onnx_axes
-from .target import Accelerator, Target
+from .target import Target
 
 if TYPE_CHECKING:
     from .simulator import RunResult

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from mcc.ir import UserError
-from mcc.runtime.target import EXTENSIONS, Target, load_target, target_names
+from mcc.runtime.accelerator import EXTENSIONS
+from mcc.runtime.target import Target, load_target, target_names
 
 SHIPPED = Path(__file__).resolve().parents[1] / "runtime" / "targets"
 

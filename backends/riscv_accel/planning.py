@@ -93,7 +93,7 @@ def misfit(layer: Layer, target: Target, error: OpError) -> UserError:
     return UserError(
         f"the layer does not fit {target.name}: {error.message}",
         where=", ".join(layer.nodes) or layer.result.name or layer.op_name,
-        remedy="Use a target with larger memories, or a smaller input shape.",
+        remedy="use a target with larger memories, or a smaller input shape",
     )
 
 

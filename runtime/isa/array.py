@@ -12,7 +12,7 @@ from .moves import refuse_odd_local
 from .sparsity import unpack_sparse
 
 if TYPE_CHECKING:
-    from ..target import Accelerator
+    from ..accelerator import Accelerator
     from .state import State
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from .encoding import Columns, Instruction, integer, real
 
 if TYPE_CHECKING:
-    from ..target import Accelerator
+    from ..accelerator import Accelerator
     from .state import State
 
 Refusals = Iterator[tuple[npt.NDArray[np.bool_], str]]

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from ..target import Accelerator
+    from ..accelerator import Accelerator
     from .state import State
 
 COMMAND = np.dtype([("funct7", np.uint8), ("rs1", np.uint64), ("rs2", np.uint64)], align=True)

@@ -14,7 +14,7 @@ from .locals import GARBAGE, row_of
 from .moves import refuse_odd_local, source_limits
 
 if TYPE_CHECKING:
-    from ..target import Accelerator
+    from ..accelerator import Accelerator
     from .state import State
 
 

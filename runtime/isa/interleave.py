@@ -17,7 +17,7 @@ from .loop_ws import Step
 from .moves import MoveIn, MoveOut
 
 if TYPE_CHECKING:
-    from ..target import Accelerator
+    from ..accelerator import Accelerator
 
 _END = 1 << 30
 

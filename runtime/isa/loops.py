@@ -11,7 +11,7 @@ from .configure import Refusals
 from .encoding import Columns, Instruction, concatenate, dram_address, integer
 
 if TYPE_CHECKING:
-    from ..target import Accelerator
+    from ..accelerator import Accelerator
     from .state import State
 
 

@@ -19,7 +19,7 @@ from .locals import (
 from .nibbles import unpack_nibbles
 
 if TYPE_CHECKING:
-    from ..target import Accelerator
+    from ..accelerator import Accelerator
     from .state import State
 
 

@@ -14,7 +14,7 @@ from .configure import Refusals
 from .encoding import Columns, Instruction, dram_address, integer, signed
 
 if TYPE_CHECKING:
-    from ..target import Accelerator
+    from ..accelerator import Accelerator
     from .state import State
 
 RECORD = np.dtype(

@@ -16,7 +16,7 @@ from .locals import ACCUMULATOR_BIT, GARBAGE
 from .moves import refuse_odd_local
 
 if TYPE_CHECKING:
-    from ..target import Accelerator
+    from ..accelerator import Accelerator
     from .state import State
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from .locals import GARBAGE, in_accumulator, row_of
 
 if TYPE_CHECKING:
-    from ..target import Accelerator
+    from ..accelerator import Accelerator
     from .configure import ConfigExecute, ConfigLoad, ConfigStore
     from .extensions import ConfigPool, ConfigRequantize, ConfigScales, ConfigTable
 

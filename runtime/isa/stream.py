@@ -14,7 +14,7 @@ from .queue import RECORD, RunQueue
 from .table import relocate
 
 if TYPE_CHECKING:
-    from ..target import Accelerator
+    from ..accelerator import Accelerator
 
 MOST = 1 << 28
 """Commands that a queue may become; beyond, its counts are wrong and not its memory too small."""

@@ -30,7 +30,7 @@ from .loop_ws import (
 )
 
 if TYPE_CHECKING:
-    from ..target import Accelerator
+    from ..accelerator import Accelerator
 
 Kind = TypeVar("Kind", bound=Instruction)
 

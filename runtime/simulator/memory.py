@@ -9,8 +9,8 @@ from .jit import kernel
 from .operands import OPERANDS
 
 if TYPE_CHECKING:
+    from ..accelerator import Accelerator
     from ..isa import Instruction
-    from ..target import Accelerator
 
 EPOCH, PRELOAD_ROW, PRELOAD_COLS, PRELOAD_ROWS, PRELOAD_SPARSE = range(5)
 TARGET, TARGET_COLS, TARGET_ROWS, MACS = range(5, 9)

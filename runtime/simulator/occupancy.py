@@ -13,7 +13,7 @@ from .jit import entry, kernel
 from .operands import CODES, Codes, Operands, Record
 
 if TYPE_CHECKING:
-    from ..target import Accelerator
+    from ..accelerator import Accelerator
 
 _GARBAGE = 0xFFFFFFFF
 _ROW_MASK = (1 << 26) - 1
