@@ -94,7 +94,7 @@ def test_a_layer_that_cannot_fit_says_what_it_needs(
     assert error.message.startswith("the layer does not fit small: ")
     assert said in error.message
     assert error.where.startswith("node of ")
-    assert error.remedy == "Use a target with larger memories, or a smaller input shape."
+    assert error.remedy == "use a target with larger memories, or a smaller input shape"
 
 
 def test_what_is_said_to_be_enough_is_enough() -> None:
