@@ -1,14 +1,10 @@
 """Channels last: windows run over [N, *S, C], and transposes stay at edges that need them."""
 
-from dataclasses import dataclass
-
 from mcc.ir import (
     Constant,
     Kind,
     Module,
     Op,
-    Quant,
-    Rewriter,
     RewriteReport,
     Rule,
     Value,
@@ -49,16 +45,15 @@ from mcc.ops import (
 from .axis_maps import (
     Perm,
     as_transpose,
-    between,
     channels_last,
     flattened_order,
     identity,
     inverse,
-    moves_only_units,
     reshaped_layout,
 )
 from .base import Pass
 from .canonicalize_shapes import SHAPE_RULES
+from .layout_storage import Storage, Stored
 from .matching import rebuild
 
 
@@ -81,132 +76,39 @@ CLEANUP: tuple[Rule, ...] = SHAPE_RULES
 """A transpose of axes of extent 1 is written as a reshape; two of these meet often."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    """Where a value of the old module is: `value` holds it with its axes in the order `perm`."""
-
-    value: Value
-    perm: Perm
-    absorbed: tuple[str, ...] | None = None
-    """For a transpose that vanished: its ONNX nodes. `value` is then another ONNX tensor."""
-    order: tuple[int, ...] | None = None
-    """For a flattened [N, K]: column k holds the old column order[k]."""
-
-
 class _Conversion:
     """One walk over the ops; each is rebuilt in the layout in which its operands are stored."""
 
     def __init__(self, module: Module, report: RewriteReport) -> None:
         self.module = module
         self.report = report
-        self.rewriter = Rewriter(module)
-        self.stored: dict[Value, _Stored] = {}
-        self.forms: dict[tuple[Value, Perm], Value] = {}
-        self.final: dict[Value, Value] = {}
-        self.anchor: Op
+        self.values = Storage(module, report)
 
     def run(self) -> None:
         replaced: list[Op] = []
         for op in list(self.module.body):
-            self.anchor = op
+            self.values.anchor = op
             if isinstance(op, Constant):
                 continue
             if op.pure and not op.regions and not isinstance(op, Yield) and self.convert(op):
                 replaced.append(op)
             else:
-                self.keep(op)
-        for old, new in self.final.items():
-            name = new.name
-            self.rewriter.replace_value(old, new)
-            new.name = name  # an unnamed one is a copy: the name stays with what was copied
-        self.rewriter.erase_dead(replaced)
-
-    # Where values are.
-
-    def where(self, value: Value) -> _Stored:
-        return self.stored.get(value) or _Stored(value, identity(value.tensor.rank))
-
-    def get(self, value: Value, perm: Perm) -> Value:
-        """The value stored in the order `perm`, by a transpose where it is not."""
-        now = self.where(value)
-        if now.order is not None:
-            raise AssertionError("only ops that permute weights see a permuted flatten")
-        if now.perm == perm:
-            return now.value
-        known = self.forms.get((value, perm))
-        if known is None:
-            known = self.forms[value, perm] = self.transposed(value, now, perm)
-        return known
-
-    def transposed(self, old: Value, now: _Stored, perm: Perm) -> Value:
-        move = between(now.perm, perm)
-        array = constant_of(now.value)
-        if array is not None:
-            fresh = constant(array.transpose(move), old.name).result
-        elif moves_only_units(now.value.tensor.shape, move):
-            fresh = Reshape(now.value, tuple(now.value.tensor.dims[axis] for axis in move)).result
-        else:
-            fresh = Transpose(now.value, move).result
-            self.report.fired["transpose"] += 1
-        fresh.quant = _moved_quant(old.quant, perm)
-        fresh.axes = _moved_axes(old.axes, perm)
-        if now.absorbed is not None:
-            fresh.name = old.name
-        self.rewriter.insert_before(self.anchor, [fresh], now.absorbed or self.anchor.nodes)
-        return fresh
-
-    def plain(self, value: Value) -> Value:
-        """The value in its original order."""
-        return self.get(value, identity(value.tensor.rank))
-
-    def nodes(self, op: Op, new: Op | None) -> tuple[str, ...]:
-        """The ONNX nodes of an op, with those of the transposes in front of it that vanished."""
-        found: list[str] = []
-        for value in op.operands:
-            now = self.where(value)
-            if now.absorbed is not None and (new is None or now.value in new.operands):
-                found.extend(now.absorbed)
-        return (*found, *op.nodes)
-
-    # What becomes of an op.
-
-    def keep(self, op: Op) -> None:
-        """An op that knows one layout only: it and what is nested in it read the original order."""
-        pending = [op]
-        while pending:
-            current = pending.pop()
-            for value in current.operands:
-                if value in self.stored:
-                    self.final[value] = self.plain(value)
-            for region in current.regions:
-                pending.extend(region)
-
-    def put(self, op: Op, new: Op, perm: Perm, order: tuple[int, ...] | None = None) -> bool:
-        """Let `new` stand for `op`, its result stored in the order `perm`."""
-        old, value = op.result, new.result
-        value.quant = _moved_quant(old.quant, perm)
-        if order is None:
-            # A permuted flatten is no tensor of the ONNX model, and goes without a name.
-            value.name = old.name
-            value.axes = _moved_axes(old.axes, perm)
-        self.rewriter.insert_before(self.anchor, [value], self.nodes(op, new))
-        self.stored[old] = _Stored(value, perm, order=order)
-        self.report.fired[f"convert {op.op_name}"] += 1
-        return True
+                self.values.keep(op)
+        self.values.finish(replaced)
 
     def convert(self, op: Op) -> bool:
         """Rebuild an op in another layout; False when it stays as it is."""
-        if not any(value in self.stored for value in op.operands) and not _starts(op):
+        if not any(value in self.values.stored for value in op.operands) and not _starts(op):
             return False
         if any(not isinstance(dim, int) for value in op.operands for dim in value.tensor.shape):
             return False
         match op:
             case Conv() if op.layout == "nchw":
                 perm = channels_last(op.x.tensor.rank)
-                r = None if op.r is None else self.get(op.r, perm)
-                return self.put(op, self.windowed(op, r=r), perm)
+                r = None if op.r is None else self.values.get(op.r, perm)
+                return self.values.put(op, self.windowed(op, r=r), perm)
             case MaxPool() | AvgPool() | SumPool() if op.layout == "nchw":
-                return self.put(op, self.windowed(op), channels_last(op.x.tensor.rank))
+                return self.values.put(op, self.windowed(op), channels_last(op.x.tensor.rank))
             case Transpose():
                 return self.absorb(op, op.x, op.perm)
             case Reshape():
@@ -215,39 +117,39 @@ class _Conversion:
                 return self.matmul(op)
             case Concat():
                 perm = self.majority(op.xs)
-                xs = tuple(self.get(value, perm) for value in op.xs)
-                return self.put(op, Concat(xs, perm.index(op.axis)), perm)
+                xs = tuple(self.values.get(value, perm) for value in op.xs)
+                return self.values.put(op, Concat(xs, perm.index(op.axis)), perm)
             case Slice() | Pad() | Softmax() | Reduce() | Resample():
                 return self.along_axes(op)
-            case Gather() if op.indices.tensor.rank == 1 and op.x in self.stored:
+            case Gather() if op.indices.tensor.rank == 1 and op.x in self.values.stored:
                 return self.along_axes(op)
             case Requantize() | Quantize() | Dequantize():
                 return self.scaled(op)
             case Unary() | Cast() | Lookup():
-                now = self.where(op.operands[0])
-                return self.put(op, rebuild(op, x=now.value), now.perm, now.order)
+                now = self.values.where(op.operands[0])
+                return self.values.put(op, rebuild(op, x=now.value), now.perm, now.order)
             case Add() | Binary() | Pow() | Where() | QAdd():
                 return self.elementwise(op)
             case _:
                 return False
 
     def windowed(self, op: Conv | Pool, **changes: object) -> Op:
-        x = self.get(op.x, channels_last(op.x.tensor.rank))
+        x = self.values.get(op.x, channels_last(op.x.tensor.rank))
         return rebuild(op, x=x, layout="nhwc", **changes)
 
     def absorb(self, op: Transpose | Reshape, x: Value, perm: Perm) -> bool:
         """A transpose is only another way to look at what is stored."""
-        now = self.where(x)
+        now = self.values.where(x)
         if now.order is not None:
             return False
         where = inverse(perm)
         seen = tuple(where[axis] for axis in now.perm)
-        self.stored[op.result] = _Stored(now.value, seen, self.nodes(op, None))
+        self.values.stored[op.result] = Stored(now.value, seen, self.values.nodes(op, None))
         self.report.fired[f"absorb {op.op_name}"] += 1
         return True
 
     def reshape(self, op: Reshape) -> bool:
-        now, src = self.where(op.x), op.x.tensor.dims
+        now, src = self.values.where(op.x), op.x.tensor.dims
         if now.order is not None:
             return False
         if (as_move := as_transpose(src, op.shape)) is not None:
@@ -255,30 +157,30 @@ class _Conversion:
         perm = reshaped_layout(src, op.shape, now.perm)
         if perm is not None:
             shape = tuple(op.shape[axis] for axis in perm)
-            return self.put(op, Reshape(now.value, shape), perm)
+            return self.values.put(op, Reshape(now.value, shape), perm)
         flattens = len(op.shape) == 2 and op.shape[0] == src[0] and now.perm[0] == 0
         if not flattens or not _only_weighted(op.result):
             return False
         order = flattened_order(src[1:], [axis - 1 for axis in now.perm[1:]])
         self.report.fired["permute weight rows"] += 1
-        return self.put(
+        return self.values.put(
             op, Reshape(now.value, op.shape), identity(2), tuple(int(row) for row in order)
         )
 
     def matmul(self, op: Matmul) -> bool:
-        order = self.where(op.x).order
+        order = self.values.where(op.x).order
         if order is None:
             return False
         weights = constant_of(op.w)
         assert weights is not None
         w = constant(weights[list(order)], op.w.name).result
         w.quant = op.w.quant
-        x = self.where(op.x).value
-        r = None if op.r is None else self.plain(op.r)
-        return self.put(op, rebuild(op, x=x, w=w, r=r), identity(2))
+        x = self.values.where(op.x).value
+        r = None if op.r is None else self.values.plain(op.r)
+        return self.values.put(op, rebuild(op, x=x, w=w, r=r), identity(2))
 
     def along_axes(self, op: Slice | Pad | Softmax | Reduce | Gather | Resample) -> bool:
-        now = self.where(op.x)
+        now = self.values.where(op.x)
         if now.order is not None:
             return False
         perm, rank = now.perm, len(now.perm)
@@ -286,33 +188,33 @@ class _Conversion:
             case Slice():
                 steps = op.steps or (1,) * rank
                 lists = ((part[axis] for axis in perm) for part in (op.starts, op.stops, steps))
-                return self.put(op, Slice(now.value, *map(tuple, lists)), perm)
+                return self.values.put(op, Slice(now.value, *map(tuple, lists)), perm)
             case Pad():
                 pads = tuple(op.pads[offset + axis] for offset in (0, rank) for axis in perm)
-                return self.put(op, rebuild(op, x=now.value, pads=pads), perm)
+                return self.values.put(op, rebuild(op, x=now.value, pads=pads), perm)
             case Softmax():
-                return self.put(op, Softmax(now.value, perm.index(op.axis)), perm)
+                return self.values.put(op, Softmax(now.value, perm.index(op.axis)), perm)
             case Gather() | Resample():
-                tables = {"indices": self.plain(op.indices)}
+                tables = {"indices": self.values.plain(op.indices)}
                 if isinstance(op, Resample):
-                    tables["weights"] = self.plain(op.weights)
+                    tables["weights"] = self.values.plain(op.weights)
                 fresh = rebuild(op, x=now.value, axis=perm.index(op.axis), **tables)
-                return self.put(op, fresh, perm)
+                return self.values.put(op, fresh, perm)
             case Reduce():
                 axes = tuple(sorted(perm.index(axis) for axis in op.axes))
                 left = perm
                 if not op.keepdims:
                     kept = [axis for axis in range(rank) if axis not in op.axes]
                     left = tuple(kept.index(axis) for axis in perm if axis in kept)
-                return self.put(op, rebuild(op, x=now.value, axes=axes), left)
+                return self.values.put(op, rebuild(op, x=now.value, axes=axes), left)
 
     def scaled(self, op: Requantize | Quantize | Dequantize) -> bool:
-        now = self.where(op.x)
+        now = self.values.where(op.x)
         vector = (op.multiplier if isinstance(op, Requantize) else op.scale).tensor.rank == 1
         if vector and now.order is not None:
             return False
         axis = now.perm.index(op.axis) if vector else op.axis
-        return self.put(op, rebuild(op, x=now.value, axis=axis), now.perm, now.order)
+        return self.values.put(op, rebuild(op, x=now.value, axis=axis), now.perm, now.order)
 
     def elementwise(self, op: Op) -> bool:
         """Operands of full rank in one layout; smaller ones are spread to the full rank first."""
@@ -323,29 +225,29 @@ class _Conversion:
             for field in op.spec_fields
             if field.kind is Kind.OPERAND
         }
-        return self.put(op, rebuild(op, **changes), perm)
+        return self.values.put(op, rebuild(op, **changes), perm)
 
     def spread(self, value: Value, rank: int, perm: Perm) -> Value:
         own = value.tensor
         if own.rank == rank:
-            return self.get(value, perm)
+            return self.values.get(value, perm)
         if own.size == 1 or perm == identity(rank):
-            return self.plain(value)
+            return self.values.plain(value)
         shape = (1,) * (rank - own.rank) + own.dims
         array = constant_of(value)
         if array is not None:
             full = constant(array.reshape(shape), value.name).result
         else:
-            full = Reshape(self.plain(value), shape).result
-        self.rewriter.insert_before(self.anchor, [full], self.anchor.nodes)
-        return self.transposed(full, _Stored(full, identity(rank)), perm)
+            full = Reshape(self.values.plain(value), shape).result
+        self.values.insert(full)
+        return self.values.transposed(full, Stored(full, identity(rank)), perm)
 
     def majority(self, values: "list[Value] | tuple[Value, ...]") -> Perm:
         """The order in which most elements are stored already; constants follow the others."""
         weights: dict[Perm, int] = {}
         for value in values:
             if constant_of(value) is None:
-                perm = self.where(value).perm
+                perm = self.values.where(value).perm
                 weights[perm] = weights.get(perm, 0) + value.tensor.size
         return max(weights, key=lambda perm: weights[perm], default=identity(values[0].tensor.rank))
 
@@ -383,14 +285,3 @@ def _only_weighted(value: Value) -> bool:
                 case _:
                     return False
     return True
-
-
-def _moved_quant(quant: Quant | None, perm: Perm) -> Quant | None:
-    if quant is None or quant.axis is None:
-        return quant
-    return Quant(quant.scale, quant.zero, perm.index(quant.axis))
-
-
-def _moved_axes(axes: Perm | None, perm: Perm) -> Perm | None:
-    moved = perm if axes is None else tuple(axes[axis] for axis in perm)
-    return None if moved == identity(len(moved)) else moved
