@@ -160,7 +160,7 @@ class LibraryRunner:
             for name, array in self.library.observe(inputs).items():
                 observe(name, onnx_axes(array, axes[name]))
         outputs = self.library.run(inputs)
-        return RunOutcome(dict(zip(self._outputs, outputs, strict=True)), self._stats)
+        return RunOutcome(dict(zip(self._outputs, outputs)), self._stats)  # noqa: B905, as many
 
 
 def _load(library: bytes | Path) -> ctypes.CDLL:

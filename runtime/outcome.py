@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 
@@ -35,7 +34,8 @@ class RunStats:
     """Only where layers ran one by one."""
 
 
-class RunOutcome(NamedTuple):
+@dataclass(slots=True)
+class RunOutcome:
     """One run: outputs by name, and what it took."""
 
     outputs: dict[str, Array]
