@@ -46,6 +46,9 @@ class Call:
     the output's element at the same place is stored, and by nobody else."""
     failure: str = ""
     """What is wrong with an operand where the kernel refuses it."""
+    continued: int | None = None
+    """The input in whose memory the output must be written: an array of which earlier calls have
+    stored parts, which this one neither reads nor changes."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,17 @@ class Halo:
     """Elements along each axis of the value."""
     after: tuple[int, ...]
     value: float | int
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where a value lies in the concatenation that alone reads it."""
+
+    whole: Value
+    strides: Strides
+    """Of the value's axes, in the concatenation."""
+    origin: int
+    """Its first element."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +111,12 @@ class Planner:
         """Values whose kernel should write a border, for the sake of what reads them."""
         self.bordered: dict[Value, tuple[Halo, Slot]] = {}
         """Those that have been stored with it."""
+        self.parts: dict[Value, Part] = {}
+        """Values whose kernel may store them where a concatenation wants them."""
+        self.joined: dict[Value, Slot] = {}
+        """Concatenations of which parts have been stored, with the last call's array."""
+        self.placed: set[Value] = set()
+        """Those parts."""
         self._constants: dict[bytes, Slot] = {}
 
     def require(self, *flags: str) -> None:
@@ -148,6 +168,18 @@ class Planner:
         self.plan.calls.append(Call(name, write, inputs, output, replaceable, failure))
         return output
 
+    def join(
+        self, whole: Value, name: str, write: Write, inputs: tuple[Slot, ...], dtype: str
+    ) -> Slot:
+        """A kernel that stores some parts of a concatenation and leaves those that are there."""
+        output = Slot(dtype, max(1, whole.tensor.size))
+        before = self.joined.get(whole)
+        continued = None if before is None else len(inputs)
+        every = inputs if before is None else (*inputs, before)
+        self.plan.calls.append(Call(name, write, every, output, continued=continued))
+        self.joined[whole] = output
+        return output
+
     def finish(
         self,
         tail: Tail,
@@ -191,9 +223,9 @@ def plan_module(
         planner.plan.inputs.append(slot)
         planner.define(value, slot)
     absorbed = absorbed_values(module)
-    from .kernels import halos_of
+    from .kernels import halos_of, parts_of
 
-    planner.halos = halos_of(module)
+    planner.halos, planner.parts = halos_of(module), parts_of(module)
     for op in module.body:
         if (
             isinstance(op, Yield)

@@ -57,8 +57,13 @@ def arrange(plan: Plan, outputs: Sequence[Slot]) -> Program:
             written[slot] = number
         else:
             copied.append((number, slot))
+    # Who continues an array finds the earlier parts in its own memory.
+    replaced = {n: c.continued for n, c in enumerate(plan.calls) if c.continued is not None}
+    for number in reversed(steps):
+        call = plan.calls[number]
+        if call.continued is not None and call.output in written:
+            written[call.inputs[call.continued]] = written[call.output]
     last_use = {slot: step for step, n in enumerate(steps) for slot in plan.calls[n].inputs}
-    replaced: dict[int, int] = {}
     home: dict[Slot, Slot] = {}
     """The first of the slots that take each other's place."""
     lives: dict[Slot, Lifetime] = {}
@@ -66,6 +71,8 @@ def arrange(plan: Plan, outputs: Sequence[Slot]) -> Program:
         call = plan.calls[number]
         if call.output in written:
             continue
+        if call.continued is not None:
+            home[call.output] = home[call.inputs[call.continued]]
         for position in call.replaceable:
             slot = call.inputs[position]
             if slot in home and last_use[slot] == step:

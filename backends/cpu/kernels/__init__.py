@@ -3,6 +3,7 @@
 from ..tir import Expr, Writer, constant, intrinsic, select
 from . import attention, linear, lookup, pool, quantized, recurrent, resample, rows, scalar, shape
 from .elementwise import write_elementwise
+from .shape import parts_of
 from .windows import halos_of
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "intrinsic",
     "linear",
     "lookup",
+    "parts_of",
     "pool",
     "quantized",
     "recurrent",

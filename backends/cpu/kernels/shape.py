@@ -1,19 +1,19 @@
 """Ops that move elements and compute nothing."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 
-from mcc.ir import constant_of
+from mcc.ir import Module, Value, constant_of
 from mcc.ops import Concat, Expand, Gather, Pad, Reshape, Slice, Transpose
 
 from ..machine import Machine
-from ..plan import Halo, Planner
+from ..plan import Halo, Part, Planner
 from ..registry import contiguous, lower
-from ..storage import Slot
+from ..storage import Slot, stored
 from ..tail import Leaf, Tail
 from ..tir import Buffer, Index, Writer, constant, index_sum, select
 from .elementwise import strided_copy, transposed
@@ -54,31 +54,51 @@ def expand(op: Expand, planner: Planner, tail: Tail) -> None:
     )
 
 
+def parts_of(module: Module) -> dict[Value, Part]:
+    """The values that nobody reads but a concatenation, once."""
+    found: dict[Value, Part] = {}
+    for op in module.body:
+        if isinstance(op, Concat):
+            for value, first in _places(op):
+                if value.uses == {op: 1} and value.tensor.size:
+                    strides = contiguous(op.result.tensor.dims)
+                    found[value] = Part(op.result, strides, first * strides[op.axis])
+    return found
+
+
+def _places(op: Concat) -> Iterator[tuple[Value, int]]:
+    """Each operand and where it begins along the axis."""
+    first = 0
+    for value in op.xs:
+        yield value, first
+        first += value.tensor.dims[op.axis]
+
+
 @lower(Concat)
 def concat(op: Concat, planner: Planner, tail: Tail) -> None:
-    shape = op.result.tensor.dims
-    ours = contiguous(shape)
-    parts: list[Map] = []
-    first = 0
-    slots = tuple(planner.slot(value) for value in op.xs)
-    for value in op.xs:
+    ours = contiguous(op.result.tensor.dims)
+    copies: list[Map] = []
+    slots: list[Slot] = []
+    dtype = stored(op.result.tensor.dtype)
+    for value, first in _places(op):
+        if value in planner.placed or not value.tensor.size:
+            continue
         theirs = contiguous(value.tensor.dims)
         loops = tuple(
             Loop(extent, (ours[axis], theirs[axis]))
             for axis, extent in enumerate(value.tensor.dims)
         )
-        lanes = planner.machine.lanes(slots[0].dtype)
-        parts.append(Map(loops, (first * ours[op.axis], 0), Leaf(0), lanes))
-        first += value.tensor.dims[op.axis]
-    present = tuple(value.tensor.size > 0 for value in op.xs)
+        slots.append(planner.slot(value))
+        lanes = planner.machine.lanes(dtype)
+        copies.append(Map(loops, (first * ours[op.axis], 0), Leaf(0), lanes))
 
     def write(writer: Writer, inputs: tuple[Buffer, ...], out: Buffer) -> None:
-        for part, source, any_ in zip(parts, inputs, present, strict=True):
-            if any_:
-                part.write(writer, (source,), out)
+        for copy, source in zip(copies, inputs, strict=False):  # the parts that are there follow
+            copy.write(writer, (source,), out)
 
-    size = op.result.tensor.size
-    planner.define(op.result, planner.call("concat", write, slots, slots[0].dtype, size))
+    if copies or op.result not in planner.joined:
+        planner.join(op.result, "concat", write, tuple(slots), dtype)
+    planner.define(op.result, planner.joined[op.result])
 
 
 @lower(Gather)

@@ -6,7 +6,7 @@ from mcc.ir import Module, Value
 from mcc.ops import Conv, MaxPool, Pool, channel_axis, spatial_axes
 from mcc.passes import is_rounded
 
-from ..plan import Halo, Planner, Write
+from ..plan import Halo, Part, Planner, Write
 from ..registry import Strides, contiguous
 from ..storage import Slot, stored
 from ..tail import Operand, Tail
@@ -45,6 +45,8 @@ class Windows:
     """Where the first element of the result goes."""
     border: Border | None
     """What is written around the result."""
+    part: Part | None
+    """The concatenation into which the result is written."""
 
     def batch_loop(self, operands: list[Operand]) -> Loop:
         outside = (operand.strides[0] for operand in operands)
@@ -162,6 +164,9 @@ def finish_windows(
 
     `in_place` as in `Planner.finish`.
     """
+    if view.part is not None:
+        _finish_part(planner, tail, name, kernel, view, view.part, inputs)
+        return
     halo = planner.halos.get(tail.value)
     if halo is None or view.border is None:
         planner.finish(tail, name, kernel, inputs, in_place=in_place)
@@ -172,6 +177,23 @@ def finish_windows(
     planner.bordered[tail.value] = (halo, slot)
     # Only who observes the value calls this copy.
     cropped = strided_copy(planner, slot, tail.shape, view.y, view.origin, "crop")
+    planner.define(tail.value, cropped)
+
+
+def _finish_part(
+    planner: Planner,
+    tail: Tail,
+    name: str,
+    kernel: Write,
+    view: Windows,
+    part: Part,
+    inputs: Inputs,
+) -> None:
+    every = (*inputs, *(operand.slot for operand in tail.operands))
+    slot = planner.join(part.whole, name, kernel, every, stored(tail.value.tensor.dtype))
+    planner.placed.add(tail.value)
+    # Only who observes the value calls this copy.
+    cropped = strided_copy(planner, slot, tail.shape, part.strides, part.origin, "crop")
     planner.define(tail.value, cropped)
 
 
@@ -218,7 +240,12 @@ def windows_of(
         border = Border.of(
             planner.halos[tail.value], result, planner.machine, stored(tail.value.tensor.dtype)
         )
-    y = contiguous(result if border is None else border.result)
+    part = planner.parts.get(tail.value)
+    y, origin = contiguous(result if border is None else border.result), 0
+    if border is not None:
+        origin = border.origin
+    elif part is not None:
+        y, origin = part.strides, part.origin
     return Windows(
         slot=slot,
         batch=x[0],
@@ -232,6 +259,7 @@ def windows_of(
         strides=strides,
         dilations=dilations,
         kernel=kernel,
-        origin=0 if border is None else border.origin,
+        origin=origin,
         border=border,
+        part=part if border is None else None,
     )
