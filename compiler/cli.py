@@ -5,6 +5,7 @@
 
 import errno
 import gc
+import os
 import sys
 from importlib import import_module
 
@@ -82,6 +83,9 @@ def main() -> None:
     # Ops and values refer to each other and live long: by default the collector walks all of them
     # a hundred times in a large compile, for nothing.
     gc.set_threshold(100_000, 20, 100)
+    # Threads of numpy's products spin while they wait for each other: where something else runs on
+    # a core, calibration took four times as long as with one. numpy reads this when it is loaded.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     sys.exit(run(sys.argv[1:]))
 
 

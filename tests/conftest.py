@@ -1,8 +1,13 @@
 """Fixtures that every test may use."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# As the command line does it, before numpy is loaded.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from zoo import Zoo, shared_folder
 
 REPOSITORY = Path(__file__).resolve().parents[1]

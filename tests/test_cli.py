@@ -1,6 +1,9 @@
 """The command line: what it prints, what it writes, how it ends."""
 
+import gc
 import json
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from mcc.cli import COMMANDS, run
+from mcc.cli import COMMANDS, main, run
 from mcc.runtime.profiling import node_label
 
 Run = Callable[..., "Outcome"]
@@ -72,6 +75,20 @@ def test_help_lists_every_command(mcc: Run) -> None:
     assert outcome.status == 0
     for name in COMMANDS:
         assert name in outcome.out
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, "1"), ("3", "3")])
+def test_numpy_multiplies_with_one_thread_unless_told(
+    given: str | None, used: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["mcc", "--version"])
+    monkeypatch.setattr(gc, "set_threshold", lambda *levels: None)  # the tests keep theirs
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    if given is not None:
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", given)
+    with pytest.raises(SystemExit):
+        main()
+    assert os.environ["OPENBLAS_NUM_THREADS"] == used
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))

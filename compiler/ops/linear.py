@@ -215,6 +215,8 @@ class Matmul(Op, name="matmul"):
 
 _COLUMN_LIMIT = 1 << 25
 """Elements of the windows that a convolution writes out at once: 128 MB of float32."""
+_CACHE_BYTES = 1 << 19
+"""Of a depthwise convolution's sums that are added to, tap after tap."""
 
 
 def _arithmetic(x: DType, out: DType, w: Array, axis: int) -> np.dtype[Any]:
@@ -234,10 +236,25 @@ def _arithmetic(x: DType, out: DType, w: Array, axis: int) -> np.dtype[Any]:
 
 def _depthwise(views: Array, w: Array, into: Array) -> None:
     """One input channel per group: views [N, G, 1, *out, *kernel], w [G, M, *kernel]."""
-    rank = w.ndim - 2
-    out, taps = "abcdefg"[:rank], "tuvwxyz"[:rank]
-    y = np.einsum(f"ng{out}{taps},gm{taps}->ngm{out}", views[:, :, 0], w)
-    into[...] = y.reshape(into.shape)
+    kernel = w.shape[2:]
+    rank = len(kernel)
+    out = views.shape[3 : 3 + rank]
+    y = into.reshape(len(views), *w.shape[:2], *out)
+    if math.prod(out) < math.prod(kernel):
+        points, taps = "abcdefg"[:rank], "tuvwxyz"[:rank]
+        y[...] = np.einsum(f"ng{points}{taps},gm{taps}->ngm{points}", views[:, :, 0], w)
+        return
+    # Tap by tap over as many groups as the processor's cache holds: einsum would sum short rows.
+    factors = w.reshape(*w.shape[:2], *(1,) * rank, *kernel)
+    size = max(1, _CACHE_BYTES // max(1, y[:, :1].nbytes))
+    for start in range(0, len(w), size):
+        groups = slice(start, start + size)
+        sums = y[:, groups]
+        sums[...] = 0
+        product = np.empty_like(sums)
+        for tap in np.ndindex(*kernel):
+            np.multiply(views[(..., *tap)][:, groups], factors[(groups, ..., *tap)], out=product)
+            sums += product
 
 
 def _finish(
