@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,8 +35,7 @@ class RunStats:
     """Only where layers ran one by one."""
 
 
-@dataclass(slots=True)
-class RunOutcome:
+class RunOutcome(NamedTuple):
     """One run: outputs by name, and what it took."""
 
     outputs: dict[str, Array]
