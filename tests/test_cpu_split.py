@@ -17,7 +17,7 @@ from mcc.backends.cpu.kernels import splitting
 from mcc.backends.cpu.kernels.parts import can_split, split_weights
 from mcc.backends.cpu.kernels.split_blocking import choose_split_blocking, split_order
 from mcc.ir import DType, Module, Region, Tensor, Value, Yield, constant, evaluate
-from mcc.ops import Conv, Matmul
+from mcc.ops import Add, Conv, Matmul, Softmax
 from mcc.runtime import Target, load_target, processor_flags
 from mcc.runtime.library import Library
 
@@ -144,6 +144,26 @@ def test_chunks_passes_and_threads(m: int, k: int, n: int) -> None:
         np.testing.assert_array_equal(array, found[0])
     alone = library_of(product(x, w), load_target("cpu"), threads=1).run([x])[0]
     np.testing.assert_array_equal(alone, found[0])
+
+
+@needs_tiles
+@pytest.mark.usefixtures("always_split")
+@pytest.mark.parametrize(("k", "n"), [(20, 16), (20, 70), (64, 20), (100, 64), (300, 70)])
+def test_a_residual_in_place_is_added_once(k: int, n: int) -> None:
+    rng = np.random.default_rng(k)
+    x, w, r = floats(rng, 9, 15, k), floats(rng, k, n), floats(rng, 9, 15, n)
+    region = Region([Tensor(DType.F32, x.shape), Tensor(DType.F32, r.shape)], ["x", "r"])
+    weights = region.append(constant(w)).results[0]
+    residual = region.append(Softmax(region.args[1], axis=2).named("residual")).results[0]
+    products = region.append(Matmul(region.args[0], weights).named("products")).results[0]
+    y = region.append(Add(products, residual).named("y")).results[0]
+    # What leaves the model lies in the caller's memory.
+    region.append(Yield((region.append(Softmax(y, axis=2).named("z")).results[0],)))
+    module = Module("m", region, ["z"])
+    library = library_of(module, load_target("cpu"), threads=2)
+    assert [c.replaced for c in library.table.calls if "split" in c.kernel] == [3]
+    expected = evaluate(module, {"x": x, "r": r})["z"]
+    np.testing.assert_allclose(library.run([x, r])[0], expected, rtol=0, atol=1e-5)
 
 
 def of_wide_range(rng: np.random.Generator, *shape: int) -> Array:

@@ -12,14 +12,15 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from ..registry import contiguous
-from ..tail import Anchor, Node, Point, compute
+from ..tail import Anchor, Node
 from ..tir import Buffer, Index, Writer, constant, index_sum, select, smaller_index
-from .loops import PARALLEL_WORK, Loop, digits, fused_loops, widths
+from .loops import PARALLEL_WORK, Loop, digits, fused_loops
 from .panel import Panel, Windows, as_expr
 from .parts import PARTS, PRODUCTS, sum_of_parts
 from .positions import W, X, Y
 from .shape import Border
 from .split_blocking import KEPT_WEIGHTS, ROW, UNIT, SplitBlocking
+from .split_store import Store, Waiting
 from .tile_blocking import LANES, ROW_BYTES, SHORT, SUMS, WS, XS
 from .tiles import load_tile, register, store_tile
 
@@ -148,6 +149,8 @@ class _Pass:
         starts[W] = self.part.first * b.step_elements()
         held = writer.scratch("int32", 1)
         writer.store(held, 0, constant(-1, "int32"))
+        store = self._stores(self._width if whole else rest)
+        waiting = Waiting.make(writer, store)
         with fused_loops(writer, counted, starts, parallel=parallel) as at:
             *places, number, chunk, group = at
             first = writer.bind_index(index_sum((chunk, b.chunk)))
@@ -166,17 +169,36 @@ class _Pass:
                 panel.begin(writer, after)
             with self._blocks(whole, groups, group) as block:
                 if whole:
-                    self._chunk(self._moved(places, block), first, copy, block, self._width, next_)
+                    moved = self._moved(places, block)
+                    self._chunk(moved, first, copy, block, store, waiting, next_)
             if rest:
                 last = index_sum((group, 1), (1 - groups, 1))
                 with writer.branch(as_expr(last).equals(0)) if groups > 1 else nullcontext():
                     moved = self._moved(places, whole)
-                    self._chunk(moved, first, copy, 0, rest, None if whole else next_)
+                    if whole:
+                        self._chunk(moved, first, copy, 0, self._stores(rest), None, None)
+                    else:
+                        self._chunk(moved, first, copy, 0, store, waiting, next_)
             if next_ is not None:
                 panel.end(writer, next_.copy)
                 more = as_expr(chunk) < chunks - 1
                 following = as_expr(index_sum((number, 1), (1, 1)))
                 writer.store(held, 0, select(more, following, -1))
+        waiting.rest(writer)
+
+    def _stores(self, valid: int) -> Store:
+        """Of blocks of so many results."""
+        part, kernel = self.part, self.kernel
+        return Store.make(
+            self.writer,
+            self.panel.windows,
+            kernel.vec,
+            kernel.root if part.last else Anchor(),
+            self.inputs[3:],
+            self.out,
+            valid,
+            added=part.first > 0,
+        )
 
     def _moved(self, places: Sequence[Index], block: Index) -> list[Index]:
         strides = [self._width * stride for stride in self.kernel.vec.strides]
@@ -205,17 +227,13 @@ class _Pass:
         first: Index,
         copy: Index,
         number: Index,
-        valid: int,
+        store: Store,
+        waiting: Waiting | None,
         next_: _Next | None,
     ) -> None:
-        """`valid` results for all positions of a chunk; they are block `number`."""
+        """The results of a block, which is number `number`, for all positions of a chunk."""
         b, writer = self._blocking, self.writer
-        columns = -(-valid // LANES)
         held, blocks = b.padded // b.block, -(-self.panel.windows.count // b.block)
-        sums = [
-            [writer.lines("float32", b.tile.rows * LANES) for _ in range(columns)]
-            for _ in range(b.tile.tiles)
-        ]
         loop = writer.loop(held)
         if blocks % held and not isinstance(first, int):
             count = smaller_index(blocks - writer.bind_index(first // b.block), held)
@@ -224,10 +242,13 @@ class _Pass:
             at = writer.bind_index(index_sum((first, 1), (block, b.block)))
             x = index_sum((copy, b.panel_elements), (block, b.block * ROW))
             w = places[W]
-            self._multiply(w, x, self._ahead(block), number, sums, next_)
+            self._multiply(w, x, self._ahead(block), number, store.sums, waiting, next_)
             with writer.branch(self.panel.special.load(copy).differs(0)):
-                self._exact(places, at, sums)
-            self._store(places, at, sums, valid)
+                self._exact(places, at, store)
+            if waiting is None:
+                store.block(writer, places, at)
+            else:
+                waiting.put(writer, places, at)
 
     def _ahead(self, block: Index) -> tuple[Index, int]:
         """What each step fetches into the cache: how far ahead in w, and how many lines.
@@ -247,12 +268,14 @@ class _Pass:
         x: Index,
         ahead: tuple[Index, int],
         number: Index,
-        sums: Sequence[Sequence[Buffer]],
+        sums: Sequence[Buffer],
+        waiting: Waiting | None,
         next_: _Next | None,
     ) -> None:
         """The sums of a block, in tile registers."""
         b, writer, panel = self._blocking, self.writer, self.panel
-        tiles, columns = range(len(sums)), range(len(sums[0]))
+        tiles, columns = range(b.tile.tiles), range(len(sums))
+        each = 0 if waiting is None else waiting.steps(self.part.steps)
         for t in tiles:
             for c in columns:
                 writer.effect("llvm.x86.tilezero", register(SUMS + 2 * t + c))
@@ -281,9 +304,12 @@ class _Pass:
                     for c in columns:
                         registers = (SUMS + 2 * t + c, XS + t, WS + c)
                         writer.effect(SHORT.instruction, *map(register, registers))
+                # The vector units have nothing to do meanwhile.
+                if waiting is not None:
+                    begin, end = (each * n // len(PRODUCTS) for n in (order - 1, order))
+                    waiting.some(writer, index_sum((step, each), (begin, 1)), end - begin)
                 if next_ is None:
                     continue
-                # The vector units have nothing to do meanwhile.
                 to = writer.bind_index(panel.step(next_.copy, step))
                 for row in range(done, next_.rows * order // len(PRODUCTS)):
                     position = index_sum((number, next_.rows), (row, 1))
@@ -292,88 +318,40 @@ class _Pass:
                 done = next_.rows * order // len(PRODUCTS)
         for t in tiles:
             for c in columns:
-                store_tile(writer, SUMS + 2 * t + c, sums[t][c])
+                store_tile(writer, SUMS + 2 * t + c, sums[c], t * b.tile.rows * LANES)
 
     def _weights(self, step: Index, part: int, column: int) -> Index:
         size = self._blocking.tile.units * UNIT * self._width
         return index_sum((step, 1), (part, size), (column, UNIT * LANES))
 
-    def _exact(
-        self, places: Sequence[Index], position: Index, sums: Sequence[Sequence[Buffer]]
-    ) -> None:
+    def _exact(self, places: Sequence[Index], position: Index, store: Store) -> None:
         """The sums again, by multiply-adds of whole numbers: IEEE's for infinities."""
         b, writer, windows = self._blocking, self.writer, self.panel.windows
         x, weights = self.inputs[:2]
         lane_pairs = UNIT * self._width
-        for t, tile in enumerate(sums):
-            with self._rows(position, t) as (row, at):
-                place = writer.bind_index(windows.place(writer, places, at)[X])
-                to = index_sum((row, LANES))
-                for column in tile:
-                    writer.store(column, to, constant(0.0, "float32", LANES))
-                with writer.loop(self.part.steps) as step:
-                    number = index_sum((step, 1), (self.part.first, 1))
-                    source = windows.source(writer, number)
-                    start = index_sum((digits(writer, number, [b.taps, b.steps])[-1], b.depth))
-                    # What a last step reads for the second time has no weights.
-                    early = index_sum((start, 1), (smaller_index(start, windows.run - b.depth), -1))
-                    w_at = index_sum((places[W], 1), (step, b.step_elements()))
-                    with writer.span(as_expr(early), constant(b.depth, "int32")) as n:
-                        element = writer.bind(x.load(index_sum((place, 1), (source, 1), (n, 1))))
-                        pair = writer.bind_index(n // UNIT)
-                        for c, column in enumerate(tile):
-                            parts = [
-                                index_sum((self._weights(w_at, part, c), 1), (pair, lane_pairs))
-                                for part in range(PARTS)
-                            ]
-                            pairs = [weights.load(place_, UNIT * LANES) for place_ in parts]
-                            bits = [writer.bind(two.bits("int32", LANES)) for two in pairs]
-                            w = sum_of_parts(bits, n % UNIT)
-                            total = column.load(to, LANES) + element.broadcast(LANES) * w
-                            writer.store(column, to, total)
-
-    @contextmanager
-    def _rows(self, position: Index, tile: int) -> Generator[tuple[Index, Index]]:
-        """The rows of a tile that are positions, by number and by position."""
-        b, writer, count = self._blocking, self.writer, self.panel.windows.count
-        first = index_sum((position, 1), (tile * b.tile.rows, 1))
-        if count % b.block == 0:
-            loop = writer.loop(b.tile.rows)
-        elif isinstance(first, int):
-            loop = writer.loop(max(0, min(b.tile.rows, count - first)))
-        else:
-            end = writer.bind_index(smaller_index(count - first, b.tile.rows))
-            loop = writer.span(constant(0, "int32"), as_expr(end))
-        with loop as row:
-            yield row, writer.bind_index(index_sum((first, 1), (row, 1)))
-
-    def _store(
-        self,
-        places: Sequence[Index],
-        position: Index,
-        sums: Sequence[Sequence[Buffer]],
-        valid: int,
-    ) -> None:
-        """Compute the tail on sums, and store it."""
-        writer, vec = self.writer, self.kernel.vec
-        root = self.kernel.root if self.part.last else Anchor()
-        for number, tile in enumerate(sums):
-            with self._rows(position, number) as (line, at):
-                found = self.panel.windows.place(writer, places, at)
-                row = [writer.bind_index(place) for place in found]
-                done = 0
-                for lanes in widths(valid, LANES):
-                    here = [
-                        index_sum((place, 1), (done, stride))
-                        for place, stride in zip(row, vec.strides, strict=True)
-                    ]
-                    point = Point(tuple(here[W + 1 :]), vec.strides[W + 1 :], lanes)
-                    column, offset = divmod(done, LANES)
-                    raw = tile[column].load(index_sum((line, LANES), (offset, 1)), lanes)
-                    if self.part.first:
-                        # After the sums of the parts before.
-                        raw = self.out.load(here[Y], lanes, vec.strides[Y]) + raw
-                    operands = self.inputs[3:]
-                    value = compute(root, writer, operands, point, writer.bind(raw))
-                    writer.store(self.out, here[Y], writer.bind(value), vec.strides[Y])
-                    done += lanes
+        with writer.span(constant(0, "int32"), as_expr(store.rows(writer, position))) as row:
+            at = writer.bind_index(index_sum((position, 1), (row, 1)))
+            place = writer.bind_index(windows.place(writer, places, at)[X])
+            to = index_sum((row, LANES))
+            for column in store.sums:
+                writer.store(column, to, constant(0.0, "float32", LANES))
+            with writer.loop(self.part.steps) as step:
+                number = index_sum((step, 1), (self.part.first, 1))
+                source = windows.source(writer, number)
+                start = index_sum((digits(writer, number, [b.taps, b.steps])[-1], b.depth))
+                # What a last step reads for the second time has no weights.
+                early = index_sum((start, 1), (smaller_index(start, windows.run - b.depth), -1))
+                w_at = index_sum((places[W], 1), (step, b.step_elements()))
+                with writer.span(as_expr(early), constant(b.depth, "int32")) as n:
+                    element = writer.bind(x.load(index_sum((place, 1), (source, 1), (n, 1))))
+                    pair = writer.bind_index(n // UNIT)
+                    for c, column in enumerate(store.sums):
+                        parts = [
+                            index_sum((self._weights(w_at, part, c), 1), (pair, lane_pairs))
+                            for part in range(PARTS)
+                        ]
+                        pairs = [weights.load(place_, UNIT * LANES) for place_ in parts]
+                        bits = [writer.bind(two.bits("int32", LANES)) for two in pairs]
+                        w = sum_of_parts(bits, n % UNIT)
+                        total = column.load(to, LANES) + element.broadcast(LANES) * w
+                        writer.store(column, to, total)

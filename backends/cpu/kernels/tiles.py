@@ -289,7 +289,7 @@ def load_tile(writer: Writer, number: int, source: Buffer, at: Index, row_bytes:
     writer.effect("llvm.x86.tileloadd64", register(number), address, stride)
 
 
-def store_tile(writer: Writer, number: int, target: Buffer) -> None:
-    """Store a register of sums, one row behind the other."""
-    address, stride = target.address(0), constant(ROW_BYTES, "int64")
+def store_tile(writer: Writer, number: int, target: Buffer, at: int = 0) -> None:
+    """Store a register of sums from an element on, one row behind the other."""
+    address, stride = target.address(at), constant(ROW_BYTES, "int64")
     writer.effect("llvm.x86.tilestored64", register(number), address, stride)
