@@ -18,12 +18,12 @@ from ..blocking import Blocking
 from ..registry import contiguous
 from ..tail import Anchor, Node
 from ..tir import Buffer, Expr, Index, Writer, constant, index_sum
+from .border import Border
 from .fetching import Ahead
 from .loops import PARALLEL_MOVES, PARALLEL_WORK, Loop, fused_loops, nested_loops
 from .passes import Part, parts_of_reduction
 from .positions import W, X, Y, pieces, store_sums
 from .products import Product
-from .shape import Border
 
 _SMALL_WEIGHTS = 80 * 1024
 """Bytes of weights that may be read again for every tile; results then lie side by side."""

@@ -11,38 +11,50 @@ from ..registry import Strides, contiguous
 from ..storage import Slot, stored
 from ..tail import Apply, Leaf, Tail
 from ..tir import Buffer, Writer
+from .border import Border
 from .loops import Loop, collapse
 from .map import Map
-from .transpose import Transposition
+from .transpose import Interleaving, Transposition
 
 
 def write_elementwise(planner: Planner, tail: Tail) -> None:
     """The kernel of element-wise ops that nothing else computes for."""
-    ours = contiguous(tail.shape)
+    dtype = stored(tail.value.tensor.dtype)
+    halo = planner.halos.get(tail.value)
+    border = None if halo is None else Border.of(halo, tail.shape, planner.machine, dtype)
+    ours = contiguous(tail.shape if border is None else border.result)
     read = [operand.strides or (0,) * len(ours) for operand in tail.operands]
     loops = tuple(
         Loop(extent, (ours[axis], *(strides[axis] for strides in read)))
         for axis, extent in enumerate(tail.shape)
     )
-    dtypes = [stored(tail.value.tensor.dtype), *(operand.slot.dtype for operand in tail.operands)]
+    dtypes = [dtype, *(operand.slot.dtype for operand in tail.operands)]
     lanes = 1 if tail.scalar else min(planner.machine.lanes(t) for t in (*dtypes, "int32"))
-    kernel = Map(loops, (0,) * (1 + len(read)), tail.root, lanes)
-    planner.finish(tail, "map", _when_any(tail.shape, kernel), (), in_place=True)
-
-
-def _when_any(shape: tuple[int, ...], kernel: Map) -> "_Guarded":
-    return _Guarded(kernel, 0 not in shape)
+    origin = 0 if border is None else border.origin
+    kernel = _Copying(Map(loops, (origin, *(0 for _ in read)), tail.root, lanes), border)
+    if halo is None or border is None:
+        planner.finish(tail, "map", kernel, (), in_place=True)
+        return
+    slots = tuple(operand.slot for operand in tail.operands)
+    slot = planner.call("map", kernel, slots, dtype, border.size)
+    planner.bordered[tail.value] = (halo, slot)
+    # Only who observes the value calls this copy.
+    planner.define(tail.value, strided_copy(planner, slot, tail.shape, ours, origin, "crop"))
 
 
 @dataclass(frozen=True)
-class _Guarded:
-    """A kernel that does nothing for an empty result."""
+class _Copying:
+    """A kernel with what it writes around its result; it does nothing for an empty one."""
 
-    kernel: Map
-    any: bool
+    kernel: Map | Transposition | Interleaving
+    border: Border | None
 
     def __call__(self, writer: Writer, inputs: tuple[Buffer, ...], out: Buffer) -> None:
-        if self.any:
+        if self.border is not None:
+            self.border.write(writer, out)
+        if not isinstance(self.kernel, Map):
+            self.kernel(writer, inputs, out)
+        elif all(loop.extent for loop in self.kernel.loops):
             self.kernel.write(writer, inputs, out)
 
 
@@ -53,16 +65,23 @@ def strided_copy(
     strides: Strides,
     start: int = 0,
     name: str = "copy",
+    border: Border | None = None,
 ) -> Slot:
-    """A new array of `shape` whose element at i is source[start + i * strides]."""
-    ours = contiguous(shape)
+    """A new array of `shape` whose element at i is source[start + i * strides].
+
+    With a border it is as much larger.
+    """
+    ours = contiguous(shape if border is None else border.result)
     loops = tuple(Loop(extent, (ours[axis], strides[axis])) for axis, extent in enumerate(shape))
-    size = math.prod(shape)
-    turning = Transposition.of(collapse(loops, 2), start, source.dtype, planner.machine)
-    if turning is not None and size:
-        return planner.call(name, turning, (source,), source.dtype, size)
-    kernel = Map(loops, (0, start), Leaf(0), planner.machine.lanes(source.dtype))
-    return planner.call(name, _when_any(shape, kernel), (source,), source.dtype, size)
+    starts = (0 if border is None else border.origin), start
+    kernel: Map | Transposition | Interleaving | None = None
+    if 0 not in shape:
+        merged = collapse(loops, 2)
+        kernel = Transposition.of(merged, starts, source.dtype, planner.machine)
+        kernel = kernel or Interleaving.of(merged, starts, source.dtype, planner.machine)
+    kernel = kernel or Map(loops, starts, Leaf(0), planner.machine.lanes(source.dtype))
+    size = math.prod(shape) if border is None else border.size
+    return planner.call(name, _Copying(kernel, border), (source,), source.dtype, size)
 
 
 def transposed(planner: Planner, value: Value, perm: Sequence[int]) -> Slot:

@@ -14,6 +14,7 @@ from ..registry import Strides, contiguous, lower
 from ..storage import Slot, stored
 from ..tail import Node, Tail, apply
 from ..tir import Expr, Writer
+from .border import padded
 from .choice import candidate_blockings, choose_passes, is_cold
 from .contract import Contraction
 from .elementwise import strided_copy
@@ -23,7 +24,6 @@ from .positions import merged_positions, rows_together
 from .products import Dots, Product, correction, multiply_add, product_of
 from .pruned import sparse_conv, sparse_matmul
 from .scalar import clamp
-from .shape import padded
 from .splitting import split_conv, split_matmul
 from .taps import LEAST_CHANNELS, TapDots, channel_runs, pack_taps, tap_offsets
 from .tile_blocking import SHORT

@@ -15,9 +15,9 @@ from mcc.ir import Array
 from ..machine import Machine
 from ..tail import Node
 from ..tir import Buffer, Expr, Index, Writer, constant, index_sum
+from .border import Border
 from .loops import PARALLEL_WORK, Loop, fused_loops, widths
 from .positions import X, Y, pieces, store_sums
-from .shape import Border
 
 WIDTH = 16
 """Results that share a list."""

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from ..registry import contiguous
 from ..tail import Anchor, Node
 from ..tir import Buffer, Index, Writer, constant, index_sum, select, smaller_index
+from .border import Border
 from .loops import PARALLEL_WORK, Loop, digits, fused_loops
 from .panel import Panel, Windows, as_expr
 from .parts import PARTS, PRODUCTS, sum_of_parts
 from .positions import W, X, Y
-from .shape import Border
 from .split_blocking import KEPT_WEIGHTS, ROW, UNIT, SplitBlocking
 from .split_store import Store, Waiting
 from .tile_blocking import LANES, ROW_BYTES, SHORT, SUMS, WS, XS
@@ -28,6 +28,8 @@ _TASKS = 8
 """Parallel tasks that keep a few threads equally busy."""
 _GROUP = 4
 """Blocks of results in a task, at least: each task splits its own x, which takes as long as one."""
+_LEAST_BLOCKS = 20
+"""From which on it pays to store one while the next is multiplied."""
 _LINE = 32
 """Parts in a line of the cache."""
 
@@ -150,7 +152,8 @@ class _Pass:
         held = writer.scratch("int32", 1)
         writer.store(held, 0, constant(-1, "int32"))
         store = self._stores(self._width if whole else rest)
-        waiting = Waiting.make(writer, store)
+        every = -(-panel.windows.count // b.block) * max(1, whole)
+        waiting = Waiting.make(writer, store) if every >= _LEAST_BLOCKS else None
         with fused_loops(writer, counted, starts, parallel=parallel) as at:
             *places, number, chunk, group = at
             first = writer.bind_index(index_sum((chunk, b.chunk)))
@@ -184,7 +187,8 @@ class _Pass:
                 more = as_expr(chunk) < chunks - 1
                 following = as_expr(index_sum((number, 1), (1, 1)))
                 writer.store(held, 0, select(more, following, -1))
-        waiting.rest(writer)
+        if waiting is not None:
+            waiting.rest(writer)
 
     def _stores(self, valid: int) -> Store:
         """Of blocks of so many results."""

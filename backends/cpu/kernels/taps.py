@@ -18,10 +18,10 @@ from mcc.ir import Array
 
 from ..tail import Node
 from ..tir import Buffer, Expr, Index, Writer, constant, index_sum, intrinsic, shuffle
+from .border import Border
 from .loops import PARALLEL_WORK, Loop, fused_loops, nested_loops
 from .positions import store_sums
 from .products import Dots
-from .shape import Border
 
 Y, X, W = 0, 1, 2
 """Positions of the arrays in the strides of a loop; the tail's operands follow."""

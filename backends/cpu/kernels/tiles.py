@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from ..registry import contiguous
 from ..tail import Node, Point, compute
 from ..tir import Buffer, Expr, Index, Writer, constant, index_sum, smaller_index
+from .border import Border
 from .loops import PARALLEL_WORK, Loop, fused_loops, nested_loops, widths
 from .positions import W, X, Y
-from .shape import Border
 from .tile_blocking import LANES, ROW_BYTES, ROWS, SUMS, WS, XS, TileBlocking, TileProduct
 
 _SMALL_WEIGHTS = 24 * 1024

@@ -11,10 +11,10 @@ from ..registry import Strides, contiguous
 from ..storage import Slot, stored
 from ..tail import Operand, Tail
 from ..tir import lowest
+from .border import Border, padded
 from .elementwise import strided_copy, transposed
 from .loops import Loop
 from .positions import merged_positions
-from .shape import Border, padded
 
 Inputs = tuple[Slot, ...]
 

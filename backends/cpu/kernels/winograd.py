@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 from ..tail import Node, Point, compute
 from ..tir import Buffer, Expr, Index, Writer, constant, index_sum, intrinsic
+from .border import Border
 from .loops import Loop
 from .positions import W, X, Y, pieces
-from .shape import Border
 from .toom_cook import TAPS
 from .winograd_tiles import Tile, Tiles
 
