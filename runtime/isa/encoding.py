@@ -138,8 +138,8 @@ class Instruction:
     extension: ClassVar[str] = ""
     """The extension that a machine must have; empty for the portable subset."""
     bits: ClassVar[dict[str, Bits]] = {}
-    default_bits: ClassVar[dict[str, int]] = {}
-    """For each field its default in place."""
+    default_words: ClassVar[dict[Word, int]] = {}
+    """The operands of a command whose fields all have their defaults."""
 
     def __init_subclass__(
         cls, *, mnemonic: str, funct7: int, selector: int = -1, extension: str = ""
@@ -155,10 +155,10 @@ class Instruction:
             for name, field in own.items()
             if "bits" in field.metadata
         }
-        cls.default_bits = {
-            name: int(bits.insert(cast("int | float", own[name].default), name))
-            for name, bits in cls.bits.items()
-        }
+        cls.default_words = {"rs1": max(cls.selector, 0), "rs2": 0}
+        for name, bits in cls.bits.items():
+            part = bits.insert(cast("int | float", own[name].default), name)
+            cls.default_words[bits.word] |= int(part)
 
     def execute(self, state: "State") -> None:
         """Changes `state` as the machine would; the simulator's oracle, slow and readable."""
@@ -180,17 +180,18 @@ class Instruction:
             raise ValueError(
                 f"{cls.mnemonic} has no field {', '.join(sorted(unknown))}; it has {known}"
             )
-        shape = np.broadcast_shapes(*(np.shape(value) for value in fields.values()))
-        fixed: dict[Word, int] = {"rs1": max(cls.selector, 0), "rs2": 0}
+        fixed = dict(cls.default_words)
         varying: list[tuple[Word, npt.NDArray[np.uint64]]] = []
-        for name, bits in cls.bits.items():
-            value, place = fields.get(name), f"{cls.mnemonic} {name}"
-            part = cls.default_bits[name] if value is None else bits.insert(value, place)
+        for name, value in fields.items():
+            bits = cls.bits[name]
+            fixed[bits.word] &= ~(bits.mask << bits.low)
+            part = bits.insert(value, f"{cls.mnemonic} {name}")
             if isinstance(part, int):
                 fixed[bits.word] |= part
             else:
                 varying.append((bits.word, part))
-        commands = np.zeros(shape or (1,), COMMAND)
+        shape = np.broadcast_shapes(*(part.shape for _, part in varying)) if varying else ()
+        commands = np.empty(shape or (1,), COMMAND)
         commands["funct7"], commands["rs1"], commands["rs2"] = cls.funct7, *fixed.values()
         for word, part in varying:
             commands[word] |= part
