@@ -51,7 +51,8 @@ def winograd_conv(
         vec=view.channel_loop(outputs, 0, 0, operands),
         vectors=choice.vectors,
         fused=fused,
-        parallel=tiles.count * tiles.numbers * channels * outputs >= PARALLEL_WORK,
+        # Fewer are done before another core has fetched what this one has transformed.
+        parallel=tiles.count * tiles.numbers * channels * outputs >= 2 * PARALLEL_WORK,
         root=tail.root,
         origin=view.origin,
         border=view.border,
