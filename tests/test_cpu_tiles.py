@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from processors import native_without
 
 from mcc.backends.cpu import library_members
-from mcc.backends.cpu.kernels import tiled
+from mcc.backends.cpu.kernels import tiled, tiles
 from mcc.backends.cpu.kernels.tile_blocking import (
     SIGNED,
     TileBlocking,
@@ -107,6 +107,33 @@ def test_convolutions() -> None:
         assert {"amx_tile", "amx_int8"} <= set(library.table.machine.flags)
 
     check()
+
+
+@needs_tiles
+@pytest.mark.usefixtures("always_tiles")
+@pytest.mark.parametrize("small_weights", [0, 1 << 20])
+def test_threads_share_positions(small_weights: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results are the same however positions are cut into pieces, also where none fits."""
+    monkeypatch.setattr(tiles, "PARALLEL_WORK", 0)
+    monkeypatch.setattr(tiles, "_SMALL_WEIGHTS", small_weights)
+    cases = Cases()
+    sizes = [(4, 16), (15, 4), (32, 7), (5, 29), (2, 31), (14, 14), (56, 2), (8, 24), (31, 31)]
+    for number, size in enumerate(sizes):
+        for taps in (1, 3):
+            case = {
+                "x": (1 + number % 2, 100, *size),
+                "w": (40, 100, taps, taps),
+                "strides": (1, 1),
+                "pads": (taps // 2,) * 4,
+                "dilations": (1, 1),
+                "groups": 1,
+                "layout": "nhwc",
+                "dtype": "u1",
+                "sides": 3,
+                "seed": number,
+            }
+            add_convolution(cases, case)
+    cases.check()
 
 
 @needs_tiles

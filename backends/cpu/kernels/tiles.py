@@ -10,18 +10,22 @@ Architectures Optimization Reference Manual, chapter on AMX.
 import math
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..registry import contiguous
 from ..tail import Node, Point, compute
 from ..tir import Buffer, Expr, Index, Writer, constant, index_sum, smaller_index
 from .border import Border
-from .loops import PARALLEL_WORK, Loop, fused_loops, nested_loops, widths
+from .loops import PARALLEL_MOVES, PARALLEL_WORK, Loop, fused_loops, nested_loops, widths
 from .positions import W, X, Y
 from .tile_blocking import LANES, ROW_BYTES, ROWS, SUMS, WS, XS, TileBlocking, TileProduct
 
 _SMALL_WEIGHTS = 24 * 1024
 """Bytes of weights that may be read again for every block, from the first-level cache."""
+_NEAR_WEIGHTS = 512 * 1024
+"""Bytes of weights that may be read again for every piece, from the second-level cache."""
+_PIECES = 8
+"""Of the positions at most, where threads share them."""
 _TASKS = 16
 """Parallel tasks that are enough to keep a few threads equally busy."""
 
@@ -56,8 +60,8 @@ class TileContraction:
         if self.border is not None:
             self.border.write(writer, out)
         steps = math.prod(tap.extent for tap in self.taps) * self.run * self.product.unit
-        # A tile register does the work of sixteen vectors.
-        parallel = steps * results >= 8 * PARALLEL_WORK
+        # A tile register does the work of sixteen vectors. Many weights are waited for.
+        parallel = steps * results >= 8 * PARALLEL_WORK or inputs[1].size >= 4 * PARALLEL_MOVES
         # By every task that takes part: the configuration is its thread's own.
         writer.effect("llvm.x86.ldtilecfg", inputs[2].address(0))
         width = self.blocking.columns * LANES
@@ -85,10 +89,13 @@ class TileContraction:
         cover = self._cover(without_w)
         if cover.of_lead:
             without_w.pop()
-        order = [*with_w, block, *without_w]
+        piece: list[Loop] = []
+        if parallel and self._shares_positions(inputs):
+            piece, without_w, cover = _cut(without_w, cover)
+        order = [*with_w, *piece, block, *without_w]
         if inputs[1].size * self.product.itemsize <= _SMALL_WEIGHTS:
             # All weights stay in the cache; what is read of x then serves every block.
-            order = [*with_w, *without_w]
+            order = [*with_w, *piece, *without_w]
         loops, fetched = self._fetching(inputs, order, block, cover, region.blocks)
         cut = len(loops)
         while parallel and cut and math.prod(loop.extent for loop in loops[: cut - 1]) >= _TASKS:
@@ -110,6 +117,15 @@ class TileContraction:
                 fetch = _Fetch(index_sum((slice_, 1), (self.block_stride, 1)), fetched)
                 self._accumulate(writer, inputs, held, cover.second, sums, fetch)
                 self._store(writer, inputs[3:], out, held, cover.second, sums, region)
+
+    def _shares_positions(self, inputs: tuple[Buffer, ...]) -> bool:
+        """Whether threads better share positions than results.
+
+        Each then reads all weights, but of x only what it has written itself most likely.
+        """
+        weights = inputs[1].size * self.product.itemsize
+        read = inputs[0].size * self.product.itemsize
+        return weights <= _NEAR_WEIGHTS and weights < read
 
     def _fetching(
         self,
@@ -276,6 +292,25 @@ class _Cover:
                 ),
                 index_sum((last, 1), (number, step)),
             ]
+
+
+def _cut(rows: list[Loop], cover: _Cover) -> tuple[list[Loop], list[Loop], _Cover]:
+    """All positions in equal pieces: the loop over them, if any, then rows and blocks of one."""
+    first, unit = (rows[0], 1) if rows else (cover.loop, cover.size)
+
+    def blocks(pieces: int) -> int:
+        return pieces * -(-first.extent // (pieces * unit))
+
+    most = min(_PIECES, first.extent // unit)
+    counts = [n for n in range(most, 1, -1) if first.extent % n == 0]
+    pieces = min(counts, key=blocks, default=1)
+    if pieces == 1 or blocks(pieces) > 1.1 * blocks(1):
+        return [], rows, cover
+    inner = Loop(first.extent // pieces, first.strides)
+    outer = first.scaled(inner.extent, pieces)
+    if rows:
+        return [outer], [inner, *rows[1:]], cover
+    return [outer], [], replace(cover, loop=inner)
 
 
 def register(number: int) -> Expr:
