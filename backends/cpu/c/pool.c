@@ -21,7 +21,7 @@
  * woken where other processes run; the caller's for the tasks that helpers have begun. */
 #define HELPER_SPINS 16384
 #define CALLER_SPINS 2048
-#define TASKS_PER_THREAD 4
+#define TASKS_PER_THREAD 2
 #define MOST_TASKS 0xffff
 #define STACK_BYTES (1 << 20)
 
