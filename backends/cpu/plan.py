@@ -223,9 +223,15 @@ def plan_module(
         planner.plan.inputs.append(slot)
         planner.define(value, slot)
     absorbed = absorbed_values(module)
-    from .kernels import halos_of, parts_of
+    from .kernels import choose_chains, halos_of, parts_of, write_strips
 
     planner.halos, planner.parts = halos_of(module), parts_of(module)
+    chains = choose_chains(module, absorbed, machine)
+    for chain in chains:
+        for link in chain[:-1]:
+            planner.halos.pop(link.value, None)
+    homes = {link.value: chain[-1].value for chain in chains for link in chain}
+    held: dict[Value, list[tuple[Conv, Tail]]] = {}
     for op in module.body:
         if (
             isinstance(op, Yield)
@@ -237,24 +243,35 @@ def plan_module(
             planner.define(op.result, planner.constant(op.data.array))
             continue
         anchor, tail = _grow(op, absorbed, planner)
+        into = homes.get(tail.value, tail.value)
         for value in tail.fused:
-            planner.plan.fused[value] = tail.value
-        if anchor is None:
+            planner.plan.fused[value] = into
+        nodes = _nodes(op, anchor, tail)
+        if tail.value in homes:
+            assert isinstance(anchor, Conv)
+            parts = held.setdefault(into, [])
+            parts.append((anchor, tail))
+            if tail.value is not into:
+                planner.plan.fused[tail.value] = into
+                continue  # computed with the last of its chain
+            nodes = [node for part in parts for node in _nodes(part[1].value.op, *part)]
+            write_strips(planner, parts)
+        elif anchor is None:
             from .kernels import write_elementwise
 
             write_elementwise(planner, tail)
         else:
             LOWERINGS[type(anchor)].write(anchor, planner, tail)
-        origin = _origin(op, anchor, tail)
+        origin = Origin(op.results[0], tuple(dict.fromkeys(nodes)))
         plan = planner.plan
         plan.origins.extend([origin] * (len(plan.calls) - len(plan.origins)))
     return planner.plan
 
 
-def _origin(root: Op, anchor: Op | None, tail: Tail) -> Origin:
+def _nodes(root: Op | None, anchor: Op | None, tail: Tail) -> list[str]:
+    """The ONNX nodes that a kernel computes, perhaps with others."""
     ops = [anchor, *(value.op for value in reversed(tail.fused)), root]
-    nodes = dict.fromkeys(node for op in ops if op is not None for node in op.nodes)
-    return Origin(root.results[0], tuple(nodes))
+    return [node for op in ops if op is not None for node in op.nodes]
 
 
 def _grow(root: Op, absorbed: set[Value], planner: Planner) -> tuple[Op | None, Tail]:

@@ -4,12 +4,15 @@ from ..tir import Expr, Writer, constant, intrinsic, select
 from . import attention, linear, lookup, pool, quantized, recurrent, resample, rows, scalar, shape
 from .elementwise import write_elementwise
 from .shape import parts_of
+from .strip_chain import write_strips
+from .strip_choice import choose_chains
 from .windows import halos_of
 
 __all__ = [
     "Expr",
     "Writer",
     "attention",
+    "choose_chains",
     "constant",
     "halos_of",
     "intrinsic",
@@ -25,4 +28,5 @@ __all__ = [
     "select",
     "shape",
     "write_elementwise",
+    "write_strips",
 ]

@@ -50,6 +50,8 @@ class Contraction:
     """Where y begins."""
     border: Border | None = None
     """What is written around y."""
+    near: bool = False
+    """Whether x lies in the second-level cache and no block reads another's elements of it."""
 
     @property
     def in_place(self) -> bool:
@@ -66,9 +68,22 @@ class Contraction:
         # Where no operand is used twice, reading them takes longer than the arithmetic.
         reused = self.product.has_weights and not self.vec.strides[X] and results > self.vec.extent
         parallel = steps * results >= (PARALLEL_WORK if reused else 4 * PARALLEL_MOVES)
+        starts = (self.origin, *(0,) * (len(self.vec.strides) - 1))
+        self.write_at(writer, inputs, out, starts, parallel=parallel)
+
+    def write_at(
+        self,
+        writer: Writer,
+        inputs: tuple[Buffer, ...],
+        out: Buffer,
+        starts: Sequence[Index],
+        *,
+        parallel: bool = False,
+    ) -> None:
+        """The results alone; `starts` says where y, x, w and the tail's operands begin."""
         for part in parts_of_reduction(self.reduce, self.blocking.passes):
             for region in self._regions():
-                self._region(writer, inputs, out, region, part, parallel=parallel)
+                self._region(writer, inputs, out, starts, region, part, parallel=parallel)
 
     def _regions(self) -> Iterator["_Region"]:
         """All blocks of one shape after the other."""
@@ -98,6 +113,7 @@ class Contraction:
         writer: Writer,
         inputs: tuple[Buffer, ...],
         out: Buffer,
+        begin: Sequence[Index],
         region: "_Region",
         part: Part,
         *,
@@ -110,11 +126,12 @@ class Contraction:
         first_row, rows, high = region.rows
         block = self.vec.scaled(width, blocks).with_stride(W, self.block_stride)
         tile, row = self.tile.scaled(across, tiles), self._row.scaled(high, rows)
-        starts: list[Index] = [
-            first_block * b + first * t + first_row * r
-            for b, t, r in zip(block.strides, self.tile.strides, self._row.strides, strict=True)
+        starts = [
+            index_sum((at, 1), (first_block, b), (first, t), (first_row, r))
+            for at, b, t, r in zip(
+                begin, block.strides, self.tile.strides, self._row.strides, strict=True
+            )
         ]
-        starts[Y] = index_sum((starts[Y], 1), (self.origin, 1))
         starts[X], starts[W] = (
             index_sum((starts[array], 1), (part.starts[array], 1)) for array in (X, W)
         )
@@ -123,7 +140,8 @@ class Contraction:
         with_w = [loop for loop in lead if loop.strides[W]]
         without_w = [*(loop for loop in lead if not loop.strides[W]), row, tile]
         order = [*with_w, block, *without_w]
-        if inputs[1:] and self._weight_bytes(inputs) <= _SMALL_WEIGHTS:
+        small = inputs[1:] and self._weight_bytes(inputs) <= _SMALL_WEIGHTS
+        if small and not self.near:
             # All weights stay in the cache; what is read of x then serves every block.
             order = [*with_w, *without_w, block]
         offsets = [
@@ -139,8 +157,8 @@ class Contraction:
             ahead = Ahead.of(part, passes, counts, stride, line)
             if parallel and not with_w:
                 positions = math.prod(counts)
-                begin, end = writer.share(blocks * positions)
-                mine = (begin // positions, (end - 1) // positions)
+                share, end = writer.share(blocks * positions)
+                mine = (share // positions, (end - 1) // positions)
         # Two more arrays: what this block fetches for the next, and the number of the block.
         counted = [loop.with_array(0) for loop in order]
         if ahead is not None:

@@ -64,7 +64,7 @@ def conv(op: Conv, planner: Planner, tail: Tail) -> None:
         channel_multiple=product.step if op.groups == 1 else 1,
     )
     along = view.channel_strides()
-    _finish_products(op, planner, tail, along)
+    finish_products(op, planner, tail, along)
     depth = view.channels // op.groups
     if weights is not None:
         bytes_ = tile_product(op.x, op.w, machine)
@@ -88,7 +88,7 @@ def conv(op: Conv, planner: Planner, tail: Tail) -> None:
     count = math.prod(kernel)
     if weights is not None:
         blocks = -(-outputs // width)
-        packed = _pack(weights, op.groups, depth, width, blocks, product)
+        packed = pack_filters(weights, op.groups, depth, width, blocks, product)
         w = planner.constant(product.packed(packed))
         deep, block = width * product.step, count * depth * width
         group = blocks * block
@@ -133,7 +133,7 @@ def _short_conv(op: Conv, planner: Planner, tail: Tail, x: Value, weights: Array
         channel_multiple=multiple,
         source=x,
     )
-    _finish_products(op, planner, tail, view.channel_strides())
+    finish_products(op, planner, tail, view.channel_strides())
     if not tiled_conv(op, planner, tail, view, SHORT, None, weights):
         raise AssertionError("a convolution of bfloat16 was promised a kernel")
 
@@ -148,7 +148,7 @@ def in_parts(
     return replace(blocking, passes=choose_passes(reduce, 4 * block))
 
 
-def _pack(
+def pack_filters(
     weights: Array, groups: int, depth: int, width: int, blocks: int, product: Product
 ) -> Array:
     """[O, C, *K] as [group, block, tap, C / step, width, step]: in the order of use."""
@@ -171,7 +171,7 @@ def _channels_last_weights(planner: Planner, op: Conv) -> Slot:
 
 def _depthwise(op: Conv, planner: Planner, tail: Tail, view: Windows, product: Product) -> None:
     """One input channel for each output channel: vectors run along both alike."""
-    _finish_products(op, planner, tail, view.channel_strides())
+    finish_products(op, planner, tail, view.channel_strides())
     channels, kernel = op.w.tensor.dims[0], view.kernel
     count = math.prod(kernel)
     weights = constant_of(op.w)
@@ -213,7 +213,7 @@ def _tap_dots(op: Conv, planner: Planner, tail: Tail, view: Windows, weights: Ar
         return False
     along = view.channel_strides()
     rows = weights.reshape(channels, -1)
-    _finish_products(op, planner, tail, along)
+    finish_products(op, planner, tail, along)
     _add_correction(planner, tail, correction(product, rows), along)
     *outer, tile = view.spatial_loops(tail.operands)
     lead, tile = merged_positions([view.batch_loop(tail.operands), *outer], tile)
@@ -251,7 +251,7 @@ def matmul(op: Matmul, planner: Planner, tail: Tail) -> None:
     view = Matrices.of(op, product.step)
     source = _with_depth(planner, op.x, view)
     depth, columns = view.x[-1], view.columns
-    _finish_products(op, planner, tail, view.column_strides())
+    finish_products(op, planner, tail, view.column_strides())
     if weights is not None:
         matrices = weights.reshape(view.w)
         bytes_ = tile_product(op.x, op.w, machine)
@@ -305,7 +305,7 @@ def _short_matmul(op: Matmul, planner: Planner, tail: Tail, x: Value, weights: A
     """A matrix product of bfloat16 with sums in float32."""
     view = Matrices.of(op, SHORT.unit)
     source = _with_depth(planner, x, view)
-    _finish_products(op, planner, tail, view.column_strides())
+    finish_products(op, planner, tail, view.column_strides())
     matrices = weights.reshape(view.w)
     if not tiled_matmul(op, planner, tail, view, SHORT, None, source, matrices):
         raise AssertionError("a product of bfloat16 was promised a kernel")
@@ -343,7 +343,7 @@ def _plus(writer: Writer, a: Expr, b: Expr) -> Expr:
     return a + b
 
 
-def _finish_products(op: Conv | Matmul, planner: Planner, tail: Tail, along: Strides) -> None:
+def finish_products(op: Conv | Matmul, planner: Planner, tail: Tail, along: Strides) -> None:
     """Bias, residual and clamp, before what was fused behind the op."""
 
     def operand(value: Value, strides: Strides) -> Node:

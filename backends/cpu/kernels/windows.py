@@ -212,7 +212,6 @@ def windows_of(
 
     `source` holds the same numbers as `op.x`, in another type.
     """
-    strides, _, dilations = op.geometry
     x_value = op.x if source is None else source
     dims = x_value.tensor.dims
     rank = len(dims)
@@ -223,8 +222,6 @@ def windows_of(
         read = "nhwc"
     else:
         slot, read = planner.slot(x_value), layout
-    result = op.result.tensor.dims
-    axes = spatial_axes(read, rank)
     before, after = _reach(op, kernel, dims, read)
     channel = channel_axis(read, rank)
     after[channel] = -dims[channel] % channel_multiple
@@ -234,6 +231,34 @@ def windows_of(
     else:
         slot = padded(planner, slot, dims, before, after, fill)
     extents = tuple(d + b + a for d, b, a in zip(dims, before, after, strict=True))
+    return _windows(planner, op, tail, kernel, slot, extents, read)
+
+
+def windows_in_strip(
+    planner: Planner, op: Conv, tail: Tail, slot: Slot, rows: int, columns: int
+) -> Windows:
+    """The windows of a 2-D `op` over some rows of its padded input, channels last.
+
+    `slot` stands for memory of the kernel's own that holds them.
+    """
+    extents = (1, rows, columns, op.x.tensor.dims[-1])
+    return _windows(planner, op, tail, op.w.tensor.dims[2:], slot, extents, op.layout)
+
+
+def _windows(
+    planner: Planner,
+    op: Conv | Pool,
+    tail: Tail,
+    kernel: tuple[int, ...],
+    slot: Slot,
+    extents: tuple[int, ...],
+    read: str,
+) -> Windows:
+    """Windows over an input of these extents, whose axes are as `read` says."""
+    rank = len(extents)
+    axes, channel = spatial_axes(read, rank), channel_axis(read, rank)
+    strides, _, dilations = op.geometry
+    result, layout = op.result.tensor.dims, op.layout
     x = contiguous(extents)
     border = None
     if tail.value in planner.halos:
