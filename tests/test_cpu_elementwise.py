@@ -168,6 +168,25 @@ def test_binary_ops_broadcast() -> None:
     cases.check()
 
 
+@pytest.mark.parametrize("dtype", ["i1", "u1"])
+def test_quotients_are_rounded_as_a_division_rounds_them(dtype: str) -> None:
+    rng = np.random.default_rng(11)
+    info = np.iinfo(dtype)
+    halves = np.arange(-300, 300, 0.5)
+    scales = [np.nextafter(np.float32(2), np.float32(1)), np.float32(1), np.float32(1 / 3)]
+    scales += [np.float32(s) for s in (2.0**-64, 1e-30, 2.0**64, 1e30)]
+    scales += list(np.exp2(rng.uniform(-20, 5, 25)).astype("f4"))
+    cases = Cases()
+    for number, scale in enumerate(scales):
+        ties = (halves * float(scale)).astype("f4")
+        # Where quotients round to a half or just do not, and beyond both ends of the range.
+        near = [(ties.view("i4") + step).view("f4") for step in range(-3, 4)]
+        x = np.concatenate([SPECIAL, *near])
+        zero = np.array((info.min, -3, 77, info.max)[number % 4]).astype(dtype)
+        cases.add(f"quantize{number}", Quantize, x, constants=[np.array(scale), zero])
+    cases.check()
+
+
 def test_quantization_ops_are_exact() -> None:
     rng = np.random.default_rng(5)
     x = np.concatenate([SPECIAL, floats(rng, 5000) * 40, np.arange(-300, 300, 0.5).astype("f4")])

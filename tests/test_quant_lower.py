@@ -325,6 +325,33 @@ yield(%y)""")
     np.testing.assert_array_equal(evaluate(integers, {"x": x})["y"], expected)
 
 
+def test_moves_in_a_row_move_integers() -> None:
+    module = vendor(f"""{PARAMETERS}
+%f = dequantize(%x, %s, %z) : f32[1,2,4,4]
+%r = reshape(%f, shape=[1,2,16]) : f32[1,2,16]
+%m = transpose(%r, perm=[0,2,1]) : f32[1,16,2]
+%y = quantize(%m, %s, %z) : i8[1,16,2]
+yield(%y)""")
+    integers = lowered(module)
+    assert steps(integers) == ["reshape", "transpose", "yield"]
+    x = np.arange(-16, 16, dtype=np.int8).reshape(1, 2, 4, 4)
+    expected = x.reshape(1, 2, 16).transpose(0, 2, 1)
+    np.testing.assert_array_equal(evaluate(integers, {"x": x})["y"], expected)
+
+
+def test_moves_stay_float_behind_one_that_others_read() -> None:
+    module = vendor(f"""{PARAMETERS}
+%f = dequantize(%x, %s, %z) : f32[1,2,4,4]
+%r = reshape(%f, shape=[1,2,16]) : f32[1,2,16]
+%m = transpose(%r, perm=[0,2,1]) : f32[1,16,2]
+%q = quantize(%m, %s, %z) : i8[1,16,2]
+%o = transpose(%r, perm=[0,2,1]) : f32[1,16,2]
+%p = quantize(%o, %t, %z) : i8[1,16,2]
+%y = concat(%q, %p, axis=0) : i8[2,16,2]
+yield(%y)""")
+    assert steps(lowered(module)).count("quantize") == 2
+
+
 def test_dequantize_and_quantize_alike_is_nothing() -> None:
     module = vendor(f"""{PARAMETERS}
 %xd = dequantize(%x, %s, %z) : f32[1,2,4,4]
