@@ -11,6 +11,7 @@ from .compile import compile_library, library_files, library_members
 from .narrow import WidenLast
 from .registry import elementwise, lower
 from .separate import SeparatePools
+from .tables import ComposeTables
 from .unshuffle import FoldUnshuffle
 
 __all__ = [
@@ -31,7 +32,7 @@ def stages(target: Target) -> tuple[Stage, ...]:
     # Vectors run along the channels, so these go last in memory. Attention is fused behind that:
     # layout knows the axes of products and softmax, and moves transposes out from between them.
     layout = (ChannelsLast(), WidenLast(), FuseAttention())
-    return (Stage("layout", (FoldUnshuffle(), *layout, SeparatePools(), Dce())),)
+    return (Stage("layout", (ComposeTables(), FoldUnshuffle(), *layout, SeparatePools(), Dce())),)
 
 
 def emit(

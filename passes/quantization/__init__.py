@@ -1,6 +1,7 @@
 """Quantization: calibration, the quantize/dequantize form, and its lowering to integer ops."""
 
 from .clone import prepared
+from .elementwise import ELEMENTWISE
 from .equalize import equalize
 from .insert import insert_quantization
 from .lower import LowerQuantized
@@ -11,6 +12,7 @@ from .scheme import Scheme, scheme_for
 from .statistics import RecordStatistics, statistic_ranges
 
 __all__ = [
+    "ELEMENTWISE",
     "LABELS",
     "LowerQuantized",
     "QuantizePass",
