@@ -1,12 +1,14 @@
 """What the importer makes of a model: names, provenance, shapes, constants."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from onnx import helper, parser
+from onnx import helper, inliner, parser
 from onnx_models import floats, input_info, ints, model_of, one_node
+from reference import onnxruntime_outputs
 
 from mcc.frontend import load
 from mcc.frontend.registry import find
@@ -51,6 +53,23 @@ def test_a_dimension_declared_as_zero_may_be_given_as_zero() -> None:
     model = text_model("g (float[2,0,4] x) => (float[2,0,4] y) { y = Relu (x) }")
     module = load(model, shapes={"x": (2, 0, 4)})
     assert evaluate(module, {"x": floats(2, 0, 4)})["y"].shape == (2, 0, 4)
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+def test_a_constant_may_have_any_size_where_zero_is_declared(rows: int) -> None:
+    model = text_model(
+        "g (float[1,4] x, float[0,4] c) => (float[N,4] y) { y = Concat <axis = 0> (x, c) }"
+    )
+    c, x = floats(rows, 4), floats(1, 4)
+    y = evaluate(load(model, constants={"c": c}), {"x": x})["y"]
+    np.testing.assert_array_equal(y, np.concatenate([x, c]))
+
+
+def test_the_size_of_the_batch_is_noted_whichever_input_has_one() -> None:
+    model = text_model("g (float[3] b, float[N,3] x) => (float[N,3] y) { y = Add (b, x) }")
+    assert load(model).meta["import_notes"] == "the batch 'N' is symbolic; compiled for 1"
+    module = load(model, shapes={"x": (5, 3)})
+    assert module.meta["import_notes"] == "the batch 'N' is symbolic; compiled for 5"
 
 
 def test_facts_about_the_model_travel_along(tmp_path: Path) -> None:
@@ -221,6 +240,46 @@ def test_nodes_of_a_function_body_carry_their_callers_name() -> None:
     origins = [op.nodes for op in module.ops() if op.nodes]
     assert set(origins[:-1]) == {("/act/HardSwish",)}
     assert origins[-1] == ("/act/Relu",)
+
+
+def test_calls_that_are_alike_ask_onnx_for_one_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its inliner takes time quadratic in the calls."""
+    seen: list[int] = []
+    inlined = inliner.inline_selected_functions
+
+    def count(model: onnx.ModelProto, *options: Any) -> onnx.ModelProto:
+        seen.append(len(model.graph.node))
+        return inlined(model, *options)
+
+    monkeypatch.setattr(inliner, "inline_selected_functions", count)
+    kinds = ["Celu", "Shrink", "Celu", "Mish"]
+    nodes = [
+        helper.make_node(kinds[i % 4], [f"x{i}"], [f"x{i + 1}"], f"node{i}") for i in range(40)
+    ]
+    nodes[2].attribute.append(helper.make_attribute("alpha", 0.5))
+    model = model_of(nodes, {"x0": floats(4)}, ["x40"], opset=18)
+    module = load(model)
+    assert seen
+    assert max(seen) == 1
+    assert len(seen) <= 8  # one for Celu in two ways, Shrink and Mish, and what they call
+    assert [op.nodes for op in module.ops() if op.nodes][-1] == ("node39",)
+    x = floats(4)
+    (judged,) = onnxruntime_outputs(model.SerializeToString(), {"x0": x})
+    np.testing.assert_allclose(evaluate(module, {"x0": x})["x40"], judged, rtol=1e-5)
+
+
+def test_names_in_a_body_keep_clear_of_the_models() -> None:
+    """Whatever a body calls its values, and however often it is put in."""
+    first = load(model_of([helper.make_node("Celu", ["x"], ["y"])], {"x": floats(4)}, ["y"]))
+    inner = [value.name for op in first.ops() for value in op.results if value.name]
+    nodes = [helper.make_node("Relu", ["x"], [name]) for name in inner if name != "y"]
+    nodes.append(helper.make_node("Celu", ["x"], ["y"]))
+    kept = [node.output[0] for node in nodes]
+    x = floats(4) - np.float32(0.5)
+    made = evaluate(load(model_of(nodes, {"x": x}, kept)), {"x": x})
+    for name in kept[:-1]:
+        np.testing.assert_array_equal(made[name], np.maximum(x, 0))
+    np.testing.assert_allclose(made["y"], np.where(x > 0, x, np.expm1(x)), rtol=1e-5)
 
 
 def test_a_models_own_functions_are_inlined() -> None:

@@ -46,6 +46,21 @@ def test_a_fixed_batch_takes_whole_batches(tmp_path: Path) -> None:
     assert [feed["image"].shape for feed in feeds] == [(2, 3)] * 2
 
 
+def test_an_array_of_the_inputs_shape_is_one_sample(tmp_path: Path) -> None:
+    module = module_with(none=Tensor(DType.F32, (0, 3)), alone=Tensor(DType.F32, ()))
+    path = written(tmp_path / "s.npz", none=np.zeros((0, 3), "f4"), alone=np.float32(2))
+    (feed,) = load_samples(module, path)
+    assert feed["none"].shape == (0, 3)
+    assert feed["alone"] == 2
+
+
+def test_a_batch_of_none_has_no_samples_elsewhere(tmp_path: Path) -> None:
+    module = module_with(none=Tensor(DType.F32, (0, 3)))
+    path = written(tmp_path / "s.npz", none=np.zeros((2, 3), np.float32))
+    with pytest.raises(UserError, match="does not fit its input"):
+        load_samples(module, path)
+
+
 def test_the_only_array_that_fits_is_taken_with_a_note(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3)).astype(np.uint8)
     path = written(tmp_path / "s.npz", photos=images, label=np.arange(5), other=np.zeros((3, 3)))

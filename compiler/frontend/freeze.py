@@ -9,7 +9,7 @@ from onnx import numpy_helper
 from mcc.ir import Array, OpError, UserError, known_names
 
 from .graph import element_type
-from .shapes import graph_inputs
+from .shapes import declared_dims, graph_inputs
 
 
 def freeze_inputs(model: onnx.ModelProto, constants: Mapping[str, Array], where: str) -> None:
@@ -39,12 +39,12 @@ def _refuse_other_type(info: onnx.ValueInfoProto, array: Array, where: str) -> N
         dtype: object = element_type(tensor.elem_type).numpy
     except OpError as error:
         raise UserError(f"input {info.name!r}: {error.message}", where=where) from None
-    dims = [dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim]
+    dims = declared_dims(info)
     fits = len(dims) == array.ndim and all(
-        dim in (None, size) for dim, size in zip(dims, array.shape, strict=True)
+        isinstance(dim, str) or dim == size for dim, size in zip(dims, array.shape, strict=True)
     )
     if array.dtype != dtype or (tensor.HasField("shape") and not fits):
-        wanted = "x".join("?" if dim is None else str(dim) for dim in dims) or "a scalar"
+        wanted = "x".join(str(dim) or "?" for dim in dims) or "a scalar"
         given = "x".join(map(str, array.shape)) or "a scalar"
         raise UserError(
             f"input {info.name!r} is {dtype}, {wanted}; the constant given for it is "

@@ -50,9 +50,8 @@ def load(
     model = convert(model, notes)
     batch = fix_shapes(model, shapes or {}, where)
     if batch is not None:
-        first = graph_inputs(model)[0].type.tensor_type.shape.dim
-        size = first[0].dim_value if first else 1
-        notes.append(f"the batch {batch!r} is symbolic; compiled for {size}")
+        symbol, size = batch
+        notes.append(f"the batch {symbol!r} is symbolic; compiled for {size}")
     model = _infer_shapes(model, where)
     model = inline_functions(model)
     refuse_unknown(model, where, original)
@@ -63,7 +62,7 @@ def load(
         "opset": str(original),
     }
     if batch is not None:
-        module.meta |= {"batch": "symbolic", "batch_symbol": batch}
+        module.meta |= {"batch": "symbolic", "batch_symbol": batch[0]}
     if notes:
         module.meta["import_notes"] = "\n".join(notes)
     verify(module)

@@ -19,7 +19,7 @@ def graph_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
 
 def fix_shapes(
     model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]], where: str
-) -> str | None:
+) -> tuple[str, int] | None:
     """Give every input of the model an integer shape, in place.
 
     A leading dimension that is symbolic is the batch, and becomes 1; the same symbol elsewhere
@@ -27,7 +27,8 @@ def fix_shapes(
     write for what they do not know, is a symbol without a name, and the only one that may be 0.
 
     Returns:
-        The symbol of the batch (`batch` where it has no name), or None when the batch was fixed.
+        The symbol of the batch (`batch` where it has no name) and its size, or None when the batch
+        was fixed.
 
     Raises:
         UserError: An unknown input, a shape that contradicts the model, or a symbolic dimension
@@ -47,11 +48,11 @@ def fix_shapes(
     batch = _batch_symbol(inputs.values())
     for name, info in inputs.items():
         _fill(info, shapes.get(name), batch, sizes, where)
-    return batch
+    return None if batch is None else (batch, _batch_size(batch, sizes))
 
 
-def _dims(info: onnx.ValueInfoProto) -> list[int | str]:
-    """The declared shape: integers, or a symbol's name (empty where it has none)."""
+def declared_dims(info: onnx.ValueInfoProto) -> list[int | str]:
+    """The declared shape: integers, or a symbol's name (empty where it has none, and for 0)."""
     return [
         dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else dim.dim_param
         for dim in info.type.tensor_type.shape.dim
@@ -62,7 +63,7 @@ def _match(
     info: onnx.ValueInfoProto, shape: tuple[int, ...], sizes: dict[str, int], where: str
 ) -> None:
     """Hold a given shape against the declared one, and learn what its symbols stand for."""
-    declared = _dims(info)
+    declared = declared_dims(info)
     fits = len(declared) == len(shape)
     if fits:
         written = info.type.tensor_type.shape.dim
@@ -85,9 +86,14 @@ def _match(
 
 def _batch_symbol(inputs: Iterable[onnx.ValueInfoProto]) -> str | None:
     """The first symbolic leading dimension; one that has a name of its own goes first."""
-    leading = [dims[0] for info in inputs if (dims := _dims(info)) and isinstance(dims[0], str)]
+    first = [dims[0] for info in inputs if (dims := declared_dims(info))]
+    leading = [dim for dim in first if isinstance(dim, str)]
     given = [name for name in leading if not _MADE_UP.fullmatch(name)]
     return (given or ["batch"])[0] if leading else None
+
+
+def _batch_size(symbol: str, sizes: Mapping[str, int]) -> int:
+    return sizes.get(symbol, sizes.get("batch", 1))
 
 
 def _fill(
@@ -104,9 +110,9 @@ def _fill(
     if given is not None:
         shape: list[int | str] = list(given)
     else:
-        shape = _dims(info)
+        shape = declared_dims(info)
         if shape and isinstance(shape[0], str) and _MADE_UP.fullmatch(shape[0]):
-            shape[0] = sizes.get(batch or "batch", sizes.get("batch", 1))
+            shape[0] = _batch_size(batch or "batch", sizes)
         for axis, dim in enumerate(shape):
             if isinstance(dim, str) and dim and (dim in sizes or dim == batch):
                 shape[axis] = sizes.get(dim, 1)

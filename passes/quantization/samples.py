@@ -169,7 +169,9 @@ def _stacked(array: Array, type: Tensor) -> Array | None:
         stack = array
     elif shape and shape[0] == 1 and array.ndim == len(shape) and array.shape[1:] == shape[1:]:
         stack = array[:, None]
-    elif shape and array.shape[1:] == shape[1:] and array.ndim == len(shape):
+    elif array.shape == shape:
+        stack = array[None]
+    elif shape and shape[0] and array.shape[1:] == shape[1:] and array.ndim == len(shape):
         count = len(array) // shape[0]
         stack = array[: count * shape[0]].reshape(count, *shape)
     else:
