@@ -98,6 +98,33 @@ def test_products_are_those_of_rounded_operands() -> None:
     check()
 
 
+@needs_bf16
+@pytest.mark.parametrize("depth", [6, 32, 100, 600])
+def test_results_that_wait_for_the_next_block_are_all_stored(depth: int) -> None:
+    rng = np.random.default_rng(depth)
+    cases = Cases()
+
+    @chained
+    def matmul(chain: Chain, x: Value, r: Value, w: Value) -> Op:
+        return Relu(chain(Add(chain(Matmul(short(chain, x), w)), r)))
+
+    @chained
+    def conv(chain: Chain, x: Value, r: Value, w: Value) -> Op:
+        return Relu(chain(Add(chain(Conv(short(chain, x), w, pads=(1, 1, 1, 1))), r)))
+
+    # One, two and many blocks, whole and in part; rows of an image as one tile or as several.
+    for rows, columns in ((15, 70), (33, 16), (150, 70), (256, 64)):
+        w = rounded(floats(rng, depth, columns))
+        feeds = floats(rng, rows, depth), floats(rng, rows, columns)
+        cases.add(f"{rows} {columns}", matmul, *feeds, constants=[w], tolerance=1e-4)
+    for high, wide in ((9, 13), (20, 16), (5, 41)):
+        w = rounded(floats(rng, 40, depth, 3, 3))
+        feeds = floats(rng, 1, depth, high, wide), floats(rng, 1, 40, high, wide)
+        cases.add(f"conv {high} {wide}", conv, *feeds, constants=[w], tolerance=1e-4)
+    library = cases.check()
+    assert {"amx_tile", "amx_bf16"} <= set(library.table.machine.flags)
+
+
 def network() -> tuple[Module, dict[str, Array]]:
     """Two convolutions with a residual, and a classifier; one product is depthwise."""
     rng = np.random.default_rng(3)

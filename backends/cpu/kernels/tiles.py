@@ -13,12 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from ..registry import contiguous
-from ..tail import Node, Point, compute
+from ..tail import Node
 from ..tir import Buffer, Expr, Index, Writer, constant, index_sum, smaller_index
 from .border import Border
-from .loops import PARALLEL_MOVES, PARALLEL_WORK, Loop, fused_loops, nested_loops, widths
+from .loops import PARALLEL_MOVES, PARALLEL_WORK, Loop, fused_loops, nested_loops
 from .positions import W, X, Y
 from .tile_blocking import LANES, ROW_BYTES, ROWS, SUMS, WS, XS, TileBlocking, TileProduct
+from .tile_store import TileStore
 
 _SMALL_WEIGHTS = 24 * 1024
 """Bytes of weights that may be read again for every block, from the first-level cache."""
@@ -26,6 +27,9 @@ _NEAR_WEIGHTS = 512 * 1024
 """Bytes of weights that may be read again for every piece, from the second-level cache."""
 _PIECES = 8
 """Of the positions at most, where threads share them."""
+_LEAST_BLOCKS = 4
+"""Floats of a block wait to be stored during the next, where a task has so many blocks. Integers
+do not: with their longer tails it gained nothing, or lost a few per cent."""
 _TASKS = 16
 """Parallel tasks that are enough to keep a few threads equally busy."""
 
@@ -102,10 +106,28 @@ class TileContraction:
             cut -= 1
         outer, inner = (loops[:cut], loops[cut:]) if parallel else ([], loops)
         with fused_loops(writer, outer, [*starts, 0], parallel=parallel) as task:
-            sums = [
-                [writer.scratch(self.product.dtype, ROWS * LANES) for _ in range(region.columns)]
+            sums = tuple(
+                tuple(
+                    writer.scratch(self.product.dtype, ROWS * LANES) for _ in range(region.columns)
+                )
                 for _ in range(self.blocking.tiles)
-            ]
+            )
+            blocks = cover.count * math.prod(loop.extent for loop in inner)
+            if block not in order:
+                blocks *= block.extent
+            waits = blocks >= _LEAST_BLOCKS and self.product.dtype == "float32"
+            store = TileStore(
+                tile=self.tile,
+                vec=self.vec,
+                root=self.root,
+                operands=inputs[3:],
+                out=out,
+                second=cover.second,
+                rows=self.blocking.rows,
+                valid=region.valid,
+                sums=sums,
+                state=TileStore.state_for(writer, len(self.vec.strides)) if waits else None,
+            )
             with (
                 nested_loops(writer, inner, task) as row,
                 cover.blocks(writer, row, fetched * ROW_BYTES // self.product.itemsize) as position,
@@ -115,8 +137,9 @@ class TileContraction:
             ):
                 *held, slice_ = (writer.bind_index(place) for place in places)
                 fetch = _Fetch(index_sum((slice_, 1), (self.block_stride, 1)), fetched)
-                self._accumulate(writer, inputs, held, cover.second, sums, fetch)
-                self._store(writer, inputs[3:], out, held, cover.second, sums, region)
+                self._accumulate(writer, inputs, held, store, fetch)
+                store.block(writer, held)
+            store.rest(writer)
 
     def _shares_positions(self, inputs: tuple[Buffer, ...]) -> bool:
         """Whether threads better share positions than results.
@@ -167,23 +190,23 @@ class TileContraction:
         writer: Writer,
         inputs: tuple[Buffer, ...],
         places: Sequence[Index],
-        second: tuple[int, ...],
-        sums: Sequence[Sequence[Buffer]],
+        store: TileStore,
         fetch: "_Fetch",
     ) -> None:
-        b, item = self.blocking, self.product.itemsize
+        """A block's sums into memory, while the block before is stored from there."""
+        b, item, sums = self.blocking, self.product.itemsize, store.sums
         tiles, columns = range(len(sums)), range(len(sums[0]))
         width = b.columns * LANES * self.product.unit
         for tile in tiles:
             for column in columns:
                 writer.effect("llvm.x86.tilezero", register(SUMS + 2 * tile + column))
 
-        def step(x_at: Index, w_at: Index) -> None:
+        def step(x_at: Index, w_at: Index, row: Index) -> None:
             for line in range(fetch.lines):
                 ahead = index_sum((w_at, 1), (fetch.distance, 1), (line, ROW_BYTES // item))
                 writer.prefetch(inputs[1], ahead)
             for tile in tiles:
-                place = index_sum((x_at, 1), (tile, second[X]))
+                place = index_sum((x_at, 1), (tile, store.second[X]))
                 load_tile(writer, XS + tile, inputs[0], place, self.tile.strides[X] * item)
                 for column in columns:
                     if not tile:
@@ -192,48 +215,31 @@ class TileContraction:
                     numbers = (SUMS + 2 * tile + column, XS + tile, WS + column)
                     writer.effect(self.product.instruction, *map(register, numbers))
 
+            store.some(writer, row, each)
+
         whole, rest = divmod(self.run, b.units)
         x_step, w_step = b.units * self.product.unit, b.units * width
-        with nested_loops(writer, self.taps, (0, places[X], places[W])) as (_, x_at, w_at):
-            x_at, w_at = writer.bind_index(x_at), writer.bind_index(w_at)
-            steps = Loop(whole, (x_step, w_step))
-            with nested_loops(writer, [steps], (x_at, w_at)) as at:
-                step(writer.bind_index(at[0]), writer.bind_index(at[1]))
+        counts = contiguous(tuple(tap.extent for tap in self.taps))
+        steps = whole + bool(rest)
+        # Rows of each tile to store in a step of the reduction, so that none is left behind.
+        each = -(-b.rows // (steps * math.prod(tap.extent for tap in self.taps)))
+        taps = [
+            tap.with_array(count * steps * each)
+            for tap, count in zip(self.taps, counts, strict=True)
+        ]
+        with nested_loops(writer, taps, (0, places[X], places[W], 0)) as (_, *starts):
+            x_at, w_at, row = (writer.bind_index(start) for start in starts)
+            with nested_loops(
+                writer, [Loop(whole, (x_step, w_step, each))], (x_at, w_at, row)
+            ) as at:
+                step(*(writer.bind_index(place) for place in at))
             if rest:
                 early = (self.run - b.units) * self.product.unit
-                step(index_sum((x_at, 1), (early, 1)), index_sum((w_at, 1), (whole, w_step)))
+                last = index_sum((row, 1), (whole, each))
+                step(index_sum((x_at, 1), (early, 1)), index_sum((w_at, 1), (whole, w_step)), last)
         for tile in tiles:
             for column in columns:
                 store_tile(writer, SUMS + 2 * tile + column, sums[tile][column])
-
-    def _store(
-        self,
-        writer: Writer,
-        operands: tuple[Buffer, ...],
-        out: Buffer,
-        places: Sequence[Index],
-        second: tuple[int, ...],
-        sums: Sequence[Sequence[Buffer]],
-        region: "_Region",
-    ) -> None:
-        for number, tile in enumerate(sums):
-            moved = [index_sum((p, 1), (number, s)) for p, s in zip(places, second, strict=True)]
-            with nested_loops(
-                writer, [Loop(self.blocking.rows, (*self.tile.strides, LANES))], [*moved, 0]
-            ) as at:
-                *row, inside = (writer.bind_index(place) for place in at)
-                done = 0
-                for lanes in region.vectors():
-                    here = [
-                        index_sum((place, 1), (done, v))
-                        for place, v in zip(row, self.vec.strides, strict=True)
-                    ]
-                    point = Point(tuple(here[W + 1 :]), self.vec.strides[W + 1 :], lanes)
-                    column, offset = divmod(done, LANES)
-                    raw = writer.bind(tile[column].load(index_sum((inside, 1), (offset, 1)), lanes))
-                    value = writer.bind(compute(self.root, writer, operands, point, raw))
-                    writer.store(out, here[Y], value, self.vec.strides[Y])
-                    done += lanes
 
 
 @dataclass(frozen=True)
@@ -247,9 +253,6 @@ class _Region:
     @property
     def columns(self) -> int:
         return -(-self.valid // LANES)
-
-    def vectors(self) -> list[int]:
-        return widths(self.valid, LANES)
 
 
 @dataclass(frozen=True)
