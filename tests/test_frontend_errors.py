@@ -91,7 +91,7 @@ def test_an_opset_from_the_future() -> None:
 
 def test_all_unknown_operators_are_listed_at_once() -> None:
     nodes = [
-        helper.make_node("LRN", ["x"], ["a"], "/l/LRN", size=1),
+        helper.make_node("Unique", ["x"], ["a"], "/u/Unique"),
         helper.make_node("Hardmax", ["a"], ["b"], "/h/Hardmax"),
         helper.make_node("Hardmax", ["b"], ["c"]),
     ]
@@ -102,7 +102,7 @@ def test_all_unknown_operators_are_listed_at_once() -> None:
     assert str(complaint(model)) == (
         "the given model: 3 operators of the model cannot be imported:\n"
         "    Hardmax (opset 17): '/h/Hardmax', 'c'\n"
-        "    LRN (opset 17): '/l/LRN'\n"
+        "    Unique (opset 17): '/u/Unique'\n"
         "    com.example::FusedThing (opset 3): 'thing'\n"
         "  docs/onnx.md lists what mcc imports; replace the others before exporting the model"
     )
@@ -223,6 +223,10 @@ def test_a_parameter_that_is_computed_at_run_time() -> None:
                 {"r": np.asarray(0.5, np.float32), "t": np.asarray(True)},
             ),
             "it is in training mode",
+        ),
+        (
+            one_node("LRN", {"x": floats(1, 2, 3, 3)}, attributes={"size": 0}),
+            "size 0 must be a positive number",
         ),
         (
             one_node(

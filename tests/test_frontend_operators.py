@@ -5,8 +5,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx_models import Array, floats, ints
+from onnx.reference import ReferenceEvaluator
+from onnx_models import Array, floats, ints, one_node
 from operator_checks import check_node
+
+from mcc.frontend import load
+from mcc.ir import evaluate
 
 X = floats(2, 3, 4)
 POSITIVE = np.abs(X) + np.float32(0.1)
@@ -164,6 +168,24 @@ def test_normalizations() -> None:
     check_node("LayerNormalization", {"x": x}, both, axis=-2, epsilon=1e-3)
 
 
+@pytest.mark.parametrize("size", [1, 3, 11])
+def test_local_response_normalization(size: int) -> None:
+    check_node("LRN", {"x": floats(2, 7, 4, 3)}, size=size, alpha=0.3, beta=0.6, bias=0.8)
+    check_node("LRN", {"x": floats(1, 6, 2, 2)}, size=size)
+
+
+def test_local_response_normalization_of_an_even_number_of_channels() -> None:
+    """Which onnxruntime refuses; ONNX's definition has one channel more behind than before.
+
+    The batch is as large as the channels are many: the reference normalizes only so many of them.
+    """
+    feeds = {"x": floats(7, 7, 4, 3)}
+    model = one_node("LRN", feeds, attributes={"size": 4, "alpha": 0.3})
+    (judged,) = ReferenceEvaluator(model).run(None, feeds)
+    (found,) = evaluate(load(model), feeds).values()
+    np.testing.assert_allclose(found, np.asarray(judged), rtol=1e-5)
+
+
 @pytest.mark.parametrize("axis", [0, 1, -1])
 def test_softmax_before_and_after_opset_13(axis: int) -> None:
     check_node("Softmax", {"x": X}, opset=17, axis=axis)
@@ -173,6 +195,12 @@ def test_softmax_before_and_after_opset_13(axis: int) -> None:
 def test_dropout_does_nothing() -> None:
     check_node("Dropout", {"x": X}, {"ratio": np.asarray(0.5, np.float32)})
     check_node("Dropout", {"x": X}, opset=7, ratio=0.3)
+
+
+def test_the_mask_of_a_dropout_keeps_everything() -> None:
+    check_node("Dropout", {"x": X}, {"ratio": np.asarray(0.5, np.float32)}, outputs=2)
+    training = {"ratio": np.asarray(0, np.float32), "training": np.asarray(True)}
+    check_node("Dropout", {"x": X}, training, outputs=2)
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8])

@@ -4,7 +4,7 @@
 import math
 
 import mcc.ops as ops
-from mcc.ir import DType, Value
+from mcc.ir import DType, OpError, Value
 
 from ..registry import OutputCount, UnsupportedError, operator
 from .common import axis_of, scalar_like
@@ -64,6 +64,29 @@ def LpNormalization(input: Value, *, axis: int = -1, p: int = 2) -> Value:
         norm = ops.Sqrt(norm).result
     zero = scalar_like(0, input)
     return ops.Where(ops.Equal(norm, zero).result, zero, ops.Div(input, norm).result).result
+
+
+@operator(since=1)
+def LRN(
+    X: Value, *, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0
+) -> Value:
+    """An element over a power of the mean square of `size` neighbouring channels.
+
+    The channels are pooled as the rows of an image are; those beyond the edge count as zeros.
+    """
+    if size < 1:
+        raise OpError(f"size {size} must be a positive number")
+    if X.tensor.rank < 2:
+        raise OpError(f"X is {X.tensor}, it needs a batch and channels")
+    batch, channels, *spatial = dims = X.tensor.dims
+    image = (batch, 1, channels, math.prod(spatial))
+    squares = ops.Reshape(ops.Mul(X, X).result, image).result
+    before = (size - 1) // 2
+    pads = (before, 0, size - 1 - before, 0)
+    mean = ops.AvgPool(squares, (size, 1), pads=pads, include_pad=True).result
+    scaled = ops.Mul(ops.Reshape(mean, dims).result, scalar_like(alpha, X)).result
+    base = ops.Add(scaled, scalar_like(bias, X)).result
+    return ops.Div(X, ops.Pow(base, scalar_like(beta, X)).result).result
 
 
 @operator(since=6)

@@ -3,11 +3,13 @@
 
 import math
 
+import numpy as np
+
 import mcc.ops as ops
-from mcc.ir import Array, OpError, Value, constant_of
+from mcc.ir import Array, OpError, Value, constant, constant_of
 
 from ..graph import element_type
-from ..registry import UnsupportedError, operator
+from ..registry import OutputCount, UnsupportedError, operator
 
 
 @operator(since=1)
@@ -104,11 +106,20 @@ def Identity(input: Value) -> Value:
 
 @operator(since=12)
 def Dropout(
-    data: Value, ratio: Array | None = None, training_mode: Array | None = None, *, seed: int = 0
-) -> Value:
-    if training_mode is not None and training_mode.item():
+    data: Value,
+    ratio: Array | None = None,
+    training_mode: Array | None = None,
+    *,
+    seed: int = 0,
+    outputs: OutputCount,
+) -> tuple[Value, ...]:
+    """Nothing is dropped, unless in training; the mask says that everything is kept."""
+    drops = ratio is None or ratio.item()
+    if drops and training_mode is not None and training_mode.item():
         raise UnsupportedError("it is in training mode")
-    return data
+    if outputs == 1:
+        return (data,)
+    return data, constant(np.ones(data.tensor.dims, np.bool_)).result
 
 
 @operator(since=7)
