@@ -92,8 +92,8 @@ def test_an_opset_from_the_future() -> None:
 def test_all_unknown_operators_are_listed_at_once() -> None:
     nodes = [
         helper.make_node("Unique", ["x"], ["a"], "/u/Unique"),
-        helper.make_node("Hardmax", ["a"], ["b"], "/h/Hardmax"),
-        helper.make_node("Hardmax", ["b"], ["c"]),
+        helper.make_node("RandomUniformLike", ["a"], ["b"], "/r/RandomUniformLike"),
+        helper.make_node("RandomUniformLike", ["b"], ["c"]),
     ]
     model = model_of(nodes, {"x": floats(2, 2)}, ["c"])
     fused = helper.make_node("FusedThing", ["c"], ["d"], "thing", domain="com.example")
@@ -101,7 +101,7 @@ def test_all_unknown_operators_are_listed_at_once() -> None:
     model.opset_import.append(helper.make_opsetid("com.example", 3))
     assert str(complaint(model)) == (
         "the given model: 3 operators of the model cannot be imported:\n"
-        "    Hardmax (opset 17): '/h/Hardmax', 'c'\n"
+        "    RandomUniformLike (opset 17): '/r/RandomUniformLike', 'c'\n"
         "    Unique (opset 17): '/u/Unique'\n"
         "    com.example::FusedThing (opset 3): 'thing'\n"
         "  docs/onnx.md lists what mcc imports; replace the others before exporting the model"
@@ -109,10 +109,13 @@ def test_all_unknown_operators_are_listed_at_once() -> None:
 
 
 def test_an_operator_that_onnx_has_never_heard_of() -> None:
-    nodes = [helper.make_node("Relux", ["x"], ["h"]), helper.make_node("Hardmax", ["h"], ["y"])]
+    nodes = [
+        helper.make_node("Relux", ["x"], ["h"]),
+        helper.make_node("RandomUniformLike", ["h"], ["y"]),
+    ]
     error = complaint(model_of(nodes, {"x": floats(2, 2)}, ["y"]))
     assert error.message.splitlines()[1:] == [
-        "    Hardmax (opset 17): 'y'",
+        "    RandomUniformLike (opset 17): 'y'",
         "    Relux (opset 17): 'h'",
     ]
 
@@ -126,7 +129,7 @@ def test_unknown_operators_in_the_body_of_a_function() -> None:
 
 
 def test_many_nodes_are_counted() -> None:
-    nodes = [helper.make_node("Hardmax", [f"x{i}"], [f"x{i + 1}"]) for i in range(11)]
+    nodes = [helper.make_node("RandomUniformLike", [f"x{i}"], [f"x{i + 1}"]) for i in range(11)]
     error = complaint(model_of(nodes, {"x0": floats(2)}, ["x11"]))
     assert error.message.endswith("'x7', 'x8' and 3 more")
 

@@ -192,6 +192,13 @@ def test_softmax_before_and_after_opset_13(axis: int) -> None:
     check_node("Softmax", {"x": X}, opset=11, axis=axis)
 
 
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_hardmax_before_and_after_opset_13(axis: int) -> None:
+    ties = np.round(X)
+    check_node("Hardmax", {"x": ties}, opset=17, axis=axis)
+    check_node("Hardmax", {"x": ties}, opset=11, axis=axis)
+
+
 def test_dropout_does_nothing() -> None:
     check_node("Dropout", {"x": X}, {"ratio": np.asarray(0.5, np.float32)})
     check_node("Dropout", {"x": X}, opset=7, ratio=0.3)

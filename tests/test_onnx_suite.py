@@ -22,7 +22,7 @@ FED = {
     **dict.fromkeys(ELEMENTWISE.split(), 2),
     **{"CumProd": 1, "CumSum": 1, "Einsum": 3, "GatherElements": 2, "GatherND": 2},
     **{"LayerNormalization": 3, "LpNormalization": 1, "LpPool": 1, "OneHot": 1, "ReduceProd": 1},
-    "LRN": 1,
+    **{"Hardmax": 1, "LRN": 1},
     **{"Resize": 1, "Upsample": 1, "LSTM": 8, "GRU": 8, "RNN": 8, "ConvTranspose": 9},
 }
 """Operators, and how many inputs count as fed; further ones are constants of the model."""

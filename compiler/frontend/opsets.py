@@ -13,6 +13,9 @@ TARGET = 18
 _RESIZE_WITH_COORDINATES = 11
 """Since then Resize has attributes for what was fixed before, with other defaults."""
 
+_LEFT_AS_IT_IS = "Hardmax"
+"""Its axis means another thing from `OLDEST` on, which the converter overlooks."""
+
 
 def convert(model: onnx.ModelProto, notes: list[str]) -> onnx.ModelProto:
     """The model in opset `TARGET`, where it is too old or calls a function whose body is newer.
@@ -21,6 +24,9 @@ def convert(model: onnx.ModelProto, notes: list[str]) -> onnx.ModelProto:
     """
     opset = opset_of(model)
     if opset >= OLDEST and not (opset < TARGET and _needs_bodies(model, opset)):
+        return model
+    if opset < OLDEST and any(node.op_type == _LEFT_AS_IT_IS for node in model.graph.node):
+        notes.append(f"imported as opset {opset}: onnx converts {_LEFT_AS_IT_IS} wrongly")
         return model
     try:
         converted = onnx.version_converter.convert_version(model, TARGET)

@@ -129,3 +129,23 @@ def ArgMin(data: Value, *, axis: int = 0, keepdims: int = 1, select_last_index: 
     wide = ops.Cast(data, DType.I64).result if data.tensor.dtype.is_integer else data
     negated = ops.Neg(wide).result
     return ArgMax(negated, axis=axis, keepdims=keepdims, select_last_index=select_last_index)
+
+
+@operator(since=13)
+def Hardmax(input: Value, *, axis: int = -1) -> Value:
+    """1 at the first place of the maximum, 0 elsewhere."""
+    along = axis_of(axis, input.tensor.rank)
+    size = input.tensor.dims[along]
+    column = (-1, *(1,) * (input.tensor.rank - along - 1))
+    places = constant(np.arange(size, dtype=np.int64).reshape(column)).result
+    hot = ops.Equal(places, ArgMax(input, axis=along)).result
+    return ops.Cast(hot, input.tensor.dtype).result
+
+
+@operator(since=1)
+def Hardmax_1(input: Value, *, axis: int = 1) -> Value:
+    """Until opset 12 the axes from `axis` on were flattened into one."""
+    dims = input.tensor.dims
+    first = axis_of(axis, len(dims))
+    flat = reshaped(input, (math.prod(dims[:first]), math.prod(dims[first:])))
+    return reshaped(Hardmax(flat, axis=1), dims)
