@@ -15,6 +15,7 @@ from ..tail import Tail
 from .choice import contraction_cycles
 from .loops import Loop
 from .matrices import Matrices
+from .positions import X
 from .products import Product
 from .sparse import Blocks, SparseContraction, choose_rows, sparse_cycles
 from .windows import Windows, finish_windows
@@ -81,7 +82,7 @@ def sparse_conv(
         lead=tuple(lead),
         tile=tile,
         vec=view.channel_loop(outputs, 0, 0, tail.operands),
-        rows=choose_rows(tile.extent, planner.machine),
+        rows=choose_rows(tile.extent, planner.machine, tile.strides[X]),
         lanes=min(16, product.lanes),
         work=blocks.count,
         root=tail.root,
@@ -114,7 +115,7 @@ def sparse_matmul(
         lead=tuple(lead),
         tile=tile,
         vec=_still(view.vectors(tail.operands)),
-        rows=choose_rows(tile.extent, planner.machine),
+        rows=choose_rows(tile.extent, planner.machine, tile.strides[X]),
         lanes=min(16, product.lanes),
         work=blocks.count,
         root=tail.root,

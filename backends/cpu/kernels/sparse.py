@@ -21,6 +21,9 @@ from .positions import X, Y, pieces, store_sums
 
 WIDTH = 16
 """Results that share a list."""
+_LINE, _SETS, _WAYS = 64, 64, 8
+"""Of the first data cache: bytes of a line, sets (a page of 4 KiB has one line in each), lines of a
+set."""
 _OFFSETS, _BEGINS = 2, 3
 """Positions of the inputs after x and the weights; the tail's operands follow."""
 
@@ -54,10 +57,21 @@ class Blocks:
         return len(self.elements)
 
 
-def choose_rows(tile: int, machine: Machine) -> int:
-    """Positions whose sums are held in registers, as evenly as they divide."""
+def choose_rows(tile: int, machine: Machine, stride: int = 1) -> int:
+    """Positions whose sums are held in registers, as evenly as they divide.
+
+    Args:
+        tile: Positions in a row.
+        machine: What computes.
+        stride: Elements of x from one position to the next. Where it is a large power of two, the
+            lines of all positions compete for few places in the first cache, and only so many
+            positions are taken as it keeps: the next elements of the list lie in the same lines.
+    """
     columns = max(1, WIDTH // machine.lanes("float32"))
     most = max(1, (machine.registers - columns - 2) // columns)
+    lines, rest = divmod(stride * np.dtype(np.float32).itemsize, _LINE)
+    if lines and not rest:
+        most = min(most, _WAYS * (_SETS // math.gcd(lines, _SETS)))
     return -(-tile // -(-tile // most))
 
 
