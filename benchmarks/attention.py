@@ -128,6 +128,7 @@ def main() -> None:
             "onnxruntime, OpenVINO: how many times as long as mcc they take; MB: what a process "
             "grows by; all scores: what no kernel of mcc stores"
         ],
+        timed=True,
     )
     with tempfile.TemporaryDirectory(prefix="mcc-bench-") as folder:
         for tokens in options.tokens:

@@ -106,6 +106,7 @@ def compiling() -> Table:
             f"Second run of each command; `import tvm` ({importing:.2f} s) is taken off the time.",
             f"Load of the machine when it ended: {os.getloadavg()[0]:.1f} runnable processes.",
         ],
+        timed=True,
     )
 
 
@@ -152,6 +153,7 @@ def zoo_commands(targets: Sequence[str]) -> Table:
         ("model", "target", "compile s", "aim s", "MiB", "run once s", "run MiB", "aim MiB"),
         list(rows),
         ["Second run of each command; interpreter start, imports and loading included."],
+        timed=True,
     )
 
 

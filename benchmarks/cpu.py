@@ -132,6 +132,7 @@ def main() -> None:
         "Latency on the CPU",
         "python benchmarks/cpu.py",
         (*columns, "compile s", "difference"),
+        timed=True,
     )
     table.notes.append(
         f"{ORT}, {OPENVINO}, {TVM}: how many times as long as mcc they take; difference: to "
@@ -161,6 +162,7 @@ def _reached(found: list[Measured]) -> Table:
             "Geometric means over the models of a class. The bounds that the others hit, and what "
             "was tried, stand in cpu.md, 'Measured'."
         ],
+        timed=True,
     )
     for goal in GOALS:
         rows = [

@@ -4,10 +4,12 @@ import argparse
 import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -32,11 +34,17 @@ class Table:
     columns: Sequence[str]
     rows: list[Sequence[Cell]] = field(default_factory=list[Sequence[Cell]])
     notes: list[str] = field(default_factory=list[str])
+    timed: bool = False
+    """Whether the numbers are those of one machine: each kind of processor has its own section."""
+
+    @property
+    def marker(self) -> str:
+        return f"{self.key} {processor()}" if self.timed else self.key
 
     def markdown(self) -> str:
         lines = [
-            f"<!-- {self.key} -->",
-            f"## {self.title}",
+            f"<!-- {self.marker} -->",
+            f"## {self.title}{f', {processor()}' if self.timed else ''}",
             "",
             f"`{self.script}`, {datetime.now(UTC):%Y-%m-%d}, {machine()}, {versions()}",
             "",
@@ -46,7 +54,7 @@ class Table:
             "",
             *(f"* {note}" for note in self.notes),
         ]
-        return "\n".join(lines).rstrip() + f"\n<!-- end {self.key} -->\n"
+        return "\n".join(lines).rstrip() + f"\n<!-- end {self.marker} -->\n"
 
     def record(self) -> dict[str, object]:
         named = [dict(zip(self.columns, row, strict=True)) for row in self.rows]
@@ -74,15 +82,28 @@ def finish(tables: Sequence[Table], options: argparse.Namespace) -> None:
 
 
 def write(table: Table) -> None:
-    """Put a section into docs/results.md, in the place of its older self."""
+    """Put a section into docs/results.md, in the place of its older self, or behind its like."""
     text = RESULTS.read_text() if RESULTS.exists() else "# Measured\n"
-    start, end = f"<!-- {table.key} -->", f"<!-- end {table.key} -->\n"
+    start, end = f"<!-- {table.marker} -->", f"<!-- end {table.marker} -->\n"
+    alike = list(re.finditer(rf"<!-- end {table.key} \S+ -->\n", text)) if table.timed else []
     if start in text:
         head, _, rest = text.partition(start)
         text = head + table.markdown() + rest.partition(end)[2]
+    elif alike:
+        behind = alike[-1].end()
+        text = f"{text[:behind]}\n{table.markdown()}{text[behind:]}"
     else:
         text = text.rstrip() + "\n\n" + table.markdown()
     RESULTS.write_text(text)
+
+
+@cache
+def processor() -> str:
+    """LLVM's name for this machine's kind of processor."""
+    import tvm
+
+    codegen: Any = tvm.target.codegen
+    return str(codegen.llvm_get_system_cpu())
 
 
 def machine() -> str:

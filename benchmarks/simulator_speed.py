@@ -156,6 +156,7 @@ def main() -> None:
             "CPU time of one core; bits with checks of hazards and undefined reads.",
             "Aim with cycles: 2,000 M MAC/s.",
         ],
+        timed=True,
     )
     finish([table], options)
 

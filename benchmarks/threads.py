@@ -83,6 +83,7 @@ def main() -> None:
             f"Processes that wanted to run, this one's threads included: {min(loads):.1f} to "
             f"{max(loads):.1f} (load average of a minute), on {cores} cores.",
         ],
+        timed=True,
     )
     finish([table], options)
 

@@ -158,6 +158,7 @@ def main() -> None:
         ("model", "precision", "untuned ms", "tuned ms", "gain"),
         rows,
         ["One thread, CPU time; aimed at: gains below 1.10, for little to be lost untuned."],
+        timed=True,
     )
     finish([table], options)
 
