@@ -176,7 +176,6 @@ def test_a_processor_without_it_is_refused() -> None:
         library_members(module, native_without("amx-bf16"))
 
 
-@needs_bf16
 def test_other_ops_on_bfloat16_are_refused() -> None:
     region = Region([Tensor(DType.F32, (4,))], ["x"])
     low = region.append(Cast(region.args[0], DType.BF16)).results[0]

@@ -19,6 +19,7 @@ from mcc.ir import (
     known_names,
 )
 from mcc.ops import Cast, Concat, Conv, Expand, Matmul, Pad, Reshape, Slice, Transpose
+from mcc.passes import is_rounded
 
 from .blocking import Blocking
 from .fuse import absorbed_values
@@ -331,7 +332,7 @@ _MOVES = (Cast, Concat, Expand, Pad, Reshape, Slice, Transpose)
 
 def refuse_unsupported(module: Module, machine: Machine) -> None:
     """Raise one `UserError` that lists every op without a kernel, before anything is built."""
-    _refuse_short_floats(module, machine)
+    _refuse_short_products(module, machine)
     problems = list(_problems(module))
     if problems:
         raise UserError(
@@ -341,9 +342,9 @@ def refuse_unsupported(module: Module, machine: Machine) -> None:
         )
 
 
-def _refuse_short_floats(module: Module, machine: Machine) -> None:
-    made = (value.tensor.dtype for op in module.body for value in op.results)
-    if not machine.amx_bf16 and DType.BF16 in made:
+def _refuse_short_products(module: Module, machine: Machine) -> None:
+    products = (op for op in module.body if isinstance(op, Conv | Matmul))
+    if not machine.amx_bf16 and any(is_rounded(op.x) for op in products):
         raise UserError(
             f"{machine.cpu or machine.triple} has no products of bfloat16 (AMX)",
             remedy="compile without --precision bf16, or for a processor with amx-bf16",
