@@ -61,7 +61,7 @@ class Bounds:
     """Cycles that each part of the machine needs alone for some commands."""
 
     array: float
-    """Rows through the array, one a cycle."""
+    """Rows through the array, one a cycle; new weights take as many cycles as it has rows."""
     memory: float
     """Bytes, with the records of a command queue, over DRAM's rate."""
     stores: float
@@ -83,7 +83,7 @@ def bounds(commands: isa.Commands, nbytes: int, queued: int, target: Target) -> 
     """
     dma = target.machine.dma
     return Bounds(
-        array=sum(int(column(commands, kind, "rows").sum()) for kind in isa.COMPUTES),
+        array=array_cycles(commands, target.machine.dim),
         memory=(nbytes + queued) / dma.dram_bytes_per_cycle,
         stores=store_cycles(commands, target),
         issue=max(len(commands) * target.cycles_per_command, queued / dma.beat_bytes),
@@ -99,6 +99,25 @@ def column(commands: isa.Commands, kind: type[isa.Instruction], name: str) -> np
     """A field of all commands of one kind."""
     found = kind.unpack(commands[commands["funct7"] == kind.funct7])[name]
     return np.asarray(found, np.int64)
+
+
+def array_cycles(commands: isa.Commands, dim: int) -> float:
+    """Cycles of the array: while rows pass one tile of weights the next one moves in, a row each.
+
+    So a tile takes as long as its rows, and no less than that.
+    """
+    kinds = [kind.funct7 for kind in isa.COMPUTES]
+    computes = commands[np.isin(commands["funct7"], kinds)]
+    rows = np.zeros(len(computes), np.int64)
+    new = np.zeros(len(computes), np.bool_)
+    for kind in isa.COMPUTES:
+        chosen = computes["funct7"] == kind.funct7
+        rows[chosen] = kind.unpack(computes[chosen])["rows"]
+        new[chosen] = kind not in (isa.ComputeKept, isa.ComputeSparseKept)
+    if not len(computes):
+        return 0.0
+    tiles = np.add.reduceat(rows, np.flatnonzero(new | (np.arange(len(new)) == 0)))
+    return float(np.maximum(tiles, dim).sum())
 
 
 def store_cycles(commands: isa.Commands, target: Target) -> float:
@@ -236,7 +255,8 @@ NOTES = (
     "kept of the first. Fences and the issue of every command are included, by the host at 7 "
     "cycles a command, by the queue of riscv-accel at one; operators that run on the host "
     "(softmax, padding of a first image) are not.",
-    "Bounds, of which the largest stands here: rows through the array, one a cycle; constants once "
+    "Bounds, of which the largest stands here: rows through the array, one a cycle, and 16 cycles for "
+    "each tile of weights, which moves in while rows pass the one before; constants once "
     "with input, output and the records of a queue, over DRAM's bytes a cycle; rows moved out over "
     "the rate of that unit; commands over the rate of who issues them.",
     "Aims are fixed ones, and for MobileNetV2 1.15 times (riscv-accel) and 1.25 times (gemmini) "

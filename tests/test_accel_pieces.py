@@ -10,13 +10,19 @@ from mcc.runtime.simulator import CycleModel
 DIM = 16
 
 
-@pytest.mark.parametrize("pixels", [1, 7, 15, 16, 17, 49, 55, 64, 198, 215])
-def test_pieces_cover_every_pixel_once_and_end_with_a_whole_one(pixels: int) -> None:
-    found = pieces(pixels, DIM)
+@pytest.mark.parametrize("aligned", [False, True])
+@pytest.mark.parametrize("pixels", [1, 7, 15, 16, 17, 35, 49, 55, 64, 198, 215])
+def test_pieces_cover_every_pixel_once_and_end_with_a_whole_one(pixels: int, aligned: bool) -> None:
+    found = pieces(pixels, DIM, aligned=aligned)
     covered = np.concatenate([np.arange(first, first + count) for first, count in found])
     assert sorted(covered.tolist()) == list(range(pixels))
     assert found[-1][1] == min(pixels, DIM)
-    assert all(first % DIM == 0 for first, _ in found)
+    assert all(first // DIM == (first + count - 1) // DIM for first, count in found) or not aligned
+
+
+@pytest.mark.parametrize("pixels", [33, 49, 50, 51, 97])
+def test_no_pixel_takes_a_product_of_its_own(pixels: int) -> None:
+    assert simulated([pixels]) == pytest.approx(pixels, abs=0.5)
 
 
 def simulated(runs: list[int], weights: int = 40) -> float:
@@ -40,6 +46,8 @@ def simulated(runs: list[int], weights: int = 40) -> float:
     return model.run(isa.concatenate(parts[half:])).total / (weights / 2)
 
 
-@pytest.mark.parametrize("runs", [[16], [49], [55], [64], [8] * 8, [14] * 14, [28] * 6, [5], [24]])
+@pytest.mark.parametrize(
+    "runs", [[16], [17], [33], [49], [50], [55], [64], [8] * 8, [14] * 14, [28] * 6, [5], [24]]
+)
 def test_the_array_takes_what_is_said(runs: list[int]) -> None:
     assert array_cycles(runs[0], len(runs), DIM) == pytest.approx(simulated(runs), rel=0.08)

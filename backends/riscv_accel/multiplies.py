@@ -92,7 +92,8 @@ class Multiplies:
         pitch, dim = self.grid.geometry.pitch, self.grid.dim
         if self.grid.flat:
             total = (area.rows - 1) * pitch + area.cols
-            return [(first, first, count) for first, count in pieces(total, dim)]
+            found = pieces(total, dim, aligned=self.grid.side > 1)
+            return [(first, first, count) for first, count in found]
         return [
             (row * pitch + first, row * area.cols + first, count)
             for row in range(area.rows)
