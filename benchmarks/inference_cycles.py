@@ -255,10 +255,10 @@ NOTES = (
     "kept of the first. Fences and the issue of every command are included, by the host at 7 "
     "cycles a command, by the queue of riscv-accel at one; operators that run on the host "
     "(softmax, padding of a first image) are not.",
-    "Bounds, of which the largest stands here: rows through the array, one a cycle, and 16 cycles for "
-    "each tile of weights, which moves in while rows pass the one before; constants once "
-    "with input, output and the records of a queue, over DRAM's bytes a cycle; rows moved out over "
-    "the rate of that unit; commands over the rate of who issues them.",
+    "Bounds, of which the largest stands here: rows through the array, one a cycle, and as many "
+    "cycles as it has rows for each tile of weights, which moves in while rows pass the last one; "
+    "constants once with input, output and the records of a queue, over DRAM's bytes a cycle; rows "
+    "moved out over the rate of that unit; commands over the rate of who issues them.",
     "Aims are fixed ones, and for MobileNetV2 1.15 times (riscv-accel) and 1.25 times (gemmini) "
     "the bound. What it loses, and where, stands in accelerator_compiler.md, 'Bounds'.",
     "DRAM: activations; the bound is the largest sum of what lives at once.",
