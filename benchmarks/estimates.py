@@ -5,9 +5,9 @@
 
 A layer is taken as the program has it: operands that stay in the scratchpad, weights loaded during
 the layer before, chained products in strips. Its cycles are those of a warm inference from the end
-of the last product before it to the end of its own last one; so the layers' cycles add up to the
-inference's, but for what follows the last product. A move has no products: its cycles are counted
-with the layer behind it.
+of the last product before it, or of the kernel before it, to the end of its own last one; so the
+layers' cycles add up to the inference's, but for what follows a kernel's last product. A move has
+no products: its cycles are counted with the layer behind it.
 """
 
 import sys
@@ -21,20 +21,19 @@ from onnx import ModelProto
 from recording import ZOO, Table, arguments, finish, shown
 
 from mcc.backends.riscv_accel import link
-from mcc.backends.riscv_accel.choices import plan_product
-from mcc.backends.riscv_accel.emitting import Shared
+from mcc.backends.riscv_accel.course import Course, kept
 from mcc.backends.riscv_accel.estimate import estimated
 from mcc.backends.riscv_accel.layers import Product
+from mcc.backends.riscv_accel.lower import planned_run
 from mcc.backends.riscv_accel.order import runs
-from mcc.backends.riscv_accel.planning import Planned, planned
+from mcc.backends.riscv_accel.planning import Planned
 from mcc.backends.riscv_accel.rolling import lengths
-from mcc.backends.riscv_accel.strips import Chained, plan_strips
-from mcc.backends.riscv_accel.structure import Layer
-from mcc.backends.riscv_accel.trial import product_ends
+from mcc.backends.riscv_accel.strips import Chained
+from mcc.backends.riscv_accel.trial import SEEDS
 from mcc.driver import Compilation
 from mcc.ir import Module, UserError
 from mcc.options import Options
-from mcc.runtime import Target, load_target
+from mcc.runtime import Launch, Target, isa, load_target
 from mcc.runtime.simulator import CycleModel
 
 SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
@@ -55,7 +54,7 @@ class Compared:
     formula: float
     """What `estimate.py` says of the tiling that was chosen."""
     searched: float
-    """By what it was chosen: the formula, or a trial of the layer alone."""
+    """What a trial of its first steps behind the layer before says, by which it was chosen."""
     cycles: float
     """The event model's, in a warm inference."""
 
@@ -63,6 +62,11 @@ class Compared:
     def error(self) -> float:
         """Of the formula, as a fraction of the cycles."""
         return self.formula / self.cycles - 1
+
+    @property
+    def searched_error(self) -> float:
+        """Of the trial, as a fraction of the cycles."""
+        return self.searched / self.cycles - 1
 
 
 def compared(model: Path | ModelProto, target: Target) -> list[Compared]:
@@ -74,93 +78,101 @@ def compared(model: Path | ModelProto, target: Target) -> list[Compared]:
     shapes = SHAPES.get(model.stem, {}) if isinstance(model, Path) else {}
     options = Options(target=target.name, io="int8", shapes=shapes)
     stages = dict(Compilation(options).walk(model))
-    plans = [plan for plan in _plans(stages["partitioned"], target) if _multiplies(plan)]
-    counts = [_products(plan) for plan in plans]
-    ends = _product_ends(stages["configured"], target)
-    if len(ends) != sum(counts) + 1:
-        raise ValueError(f"the program has {len(ends) - 1} products, the plans {sum(counts)}")
-    cycles = np.diff(ends[np.cumsum([0, *counts])]).tolist()
+    found = _sequenced(stages["partitioned"], target)
+    counts = [products for _, products, _ in found]
+    cycles = _cycles(stages["configured"], target, counts)
     return [
-        Compared(plan.layer.result.name, count, *_expected(plan), taken)
-        for plan, count, taken in zip(plans, counts, cycles, strict=True)
+        Compared(plan.layer.result.name, count, _formula(plan), expected, taken)
+        for (plan, count, expected), taken in zip(found, cycles, strict=True)
     ]
 
 
-def _plans(partitioned: Module, target: Target) -> list[Planned]:
-    found: list[Planned] = []
-    for run in runs(partitioned):
-        layers = [op for op in run if isinstance(op, Layer)]
-        values = dict.fromkeys(value for op in layers for value in (*op.xs, op.result))
-        names = {value: f"value{number}" for number, value in enumerate(values)}
-        found += planned(layers, names, Shared(target))[0] if layers else []
+def _sequenced(partitioned: Module, target: Target) -> list[tuple[Planned, int, float]]:
+    """Every layer with products, how many it has, and the cycles that the search expects."""
+    found: list[tuple[Planned, int, float]] = []
+    every = [planned_run(run, target) for run in runs(partitioned)]
+    part = kept([plan for run in every for plan in run.plans], target)
+    for run in every:
+        course = Course(run.plans, run.shared, part)
+        for plan, following in course.layers():
+            multiplies = isinstance(plan.found, Product | Chained)
+            expected = course.expected(plan, following).own if multiplies else 0.0
+            products = sum(lengths(step.products) for step in course.follow(plan))
+            if multiplies:
+                found.append((plan, products, expected))
     return found
 
 
-def _multiplies(plan: Planned) -> bool:
-    return isinstance(plan.found, Product | Chained)
-
-
-def _products(plan: Planned) -> int:
-    if isinstance(plan.found, Chained):
-        steps = plan_strips(plan.found, plan.memories)
-    else:
-        steps = plan_product(plan.choices, plan.memories)
-    return sum(lengths(step.products) for step in steps)
-
-
-def _expected(plan: Planned) -> tuple[float, float]:
-    """Cycles by the formula, and those by which the search chose."""
+def _formula(plan: Planned) -> float:
+    """Cycles by the formula."""
     times = [1.0] * len(plan.choices)
     if isinstance(plan.found, Chained):
         # The formula is for one band of rows; others are shorter.
         rows = [sum(map(len, bands)) for bands in zip(*plan.found.strips.bands, strict=True)]
         times = [n / pieces.band for n, (pieces, _) in zip(rows, plan.choices, strict=True)]
-    pairs = list(zip(times, plan.choices, strict=True))
-    formula = sum(n * estimated(*choice) for n, choice in pairs)
-    return formula, sum(n * tiling.cost for n, (_, tiling) in pairs)
+    return sum(n * estimated(*choice) for n, choice in zip(times, plan.choices, strict=True))
 
 
-def _product_ends(configured: Module, target: Target) -> "np.ndarray":
-    """When a warm inference begins, and when each of its products is done."""
-    stream = link(configured, target).program.stream(target)
-    model = CycleModel(target)
-    model.run_stream(stream)
-    start = model.now
-    return np.append(float(start), product_ends(stream, model.run_stream(stream)))
+def _cycles(configured: Module, target: Target, counts: Sequence[int]) -> list[float]:
+    """What a warm inference takes for so many products, and the next, and so on.
+
+    The cache replaces lines at random: the mean of some draws.
+    """
+    linked = link(configured, target)
+    stream = linked.program.stream(target)
+    launches = [op for op in linked.module.body if isinstance(op, Launch)]
+    taken: list[list[float]] = []
+    for seed in range(SEEDS):
+        model = CycleModel(target, seed=seed)
+        model.run_stream(stream)
+        begin = float(model.now)
+        run = model.run_stream(stream)
+        computes = np.isin(stream.commands["funct7"], [kind.funct7 for kind in isa.COMPUTES])
+        times: list[float] = []
+        number = 0
+        for launch in launches:
+            inside = slice(launch.start, launch.stop)
+            done = run.times[inside, 3]
+            ends = np.append(begin, done[computes[inside]])
+            last = 0
+            while last < len(ends) - 1:
+                first, last = last, last + counts[number]
+                times.append(float(ends[last] - ends[first]))
+                number += 1
+            begin = float(done.max())
+        if number != len(counts):
+            raise ValueError(f"the program has products of {number} layers, not {len(counts)}")
+        taken.append(times)
+    return [float(cycles) for cycles in np.mean(taken, 0)]
 
 
 COLUMNS = (
-    "network", "target", "layers", "long layers", "mean error %", "p90 error %", "worst error %",
-    "long within 5 %", "share of cycles within 5 %", "sum of formula / sum of cycles",
+    "network", "target", "layers", "long layers",
+    "formula: mean error %", "worst error %", "long within 5 %",
+    "trial: mean error %", "worst error %", "long within 5 %",
+    "sum of trials / sum of cycles",
 )  # fmt: skip
 LAYER_COLUMNS = (
     "network", "target", "layer", "products", "cycles", "formula", "error %", "searched by",
+    "error % of that",
 )  # fmt: skip
 NOTES = (
     "A layer's cycles: in a warm inference, from the end of the last product before it to the end "
-    "of its own last one. The formula is that of the tiling search (estimate.py), for the tiling "
-    "that the program has.",
-    f"Errors are those of long layers, of {LONG:,} cycles and more. The formula counts a layer's "
-    "beginning and end, much of which passes in a network during the layers beside it; of short "
-    "layers that is most. The share of cycles counts all layers.",
+    "of its own last one. The formula (estimate.py) makes the search's short list; the trial "
+    "(course.py) is a layer's first steps on the event model behind the last of the layers before.",
+    f"Errors are those of long layers, of {LONG:,} cycles and more.",
 )
 
 
 def row_of(network: str, target: str, layers: Sequence[Compared]) -> list[str | int | float | None]:
     long = [layer for layer in layers if layer.cycles >= LONG]
-    errors = [abs(layer.error) for layer in long]
+    found: list[str | int | float | None] = [network, target, len(layers), len(long)]
+    for errors in ([abs(x.error) for x in long], [abs(x.searched_error) for x in long]):
+        spread = [100 * sum(errors) / len(errors), 100 * max(errors)] if errors else [None, None]
+        found += [x if x is None else round(x, 1) for x in spread]
+        found.append(sum(error <= 0.05 for error in errors))
     total = sum(layer.cycles for layer in layers)
-    good = sum(layer.cycles for layer in layers if abs(layer.error) <= 0.05)
-    spread: list[float | None] = [None, None, None]
-    if errors:
-        ninth = float(np.quantile(np.array(errors), 0.9))
-        spread = [round(100 * x, 1) for x in (sum(errors) / len(errors), ninth, max(errors))]
-    return [
-        network, target, len(layers), len(long),
-        *spread,
-        sum(error <= 0.05 for error in errors), good / total,
-        sum(layer.formula for layer in layers) / total,
-    ]  # fmt: skip
+    return [*found, sum(layer.searched for layer in layers) / total]
 
 
 def main() -> None:
@@ -192,6 +204,7 @@ def main() -> None:
                 (
                     name, target, layer.name, layer.products, round(layer.cycles),
                     round(layer.formula), round(100 * layer.error, 1), round(layer.searched),
+                    round(100 * layer.searched_error, 1),
                 )
                 for layer in layers
             ]  # fmt: skip

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 
 from mcc.ir import OpError
 
-from .emitting import Leaving, Memories, Shared
+from .emitting import Leaving, Memories
 from .held import Held
 from .layers import Product
 from .mapping import mappings
@@ -14,7 +13,6 @@ from .products import Schedule
 from .search import search
 from .steps import Step
 from .tiling import Cut, Tiling
-from .trial import cycles
 from .weights import Tiles, cut
 
 Choice = tuple[Cut, Tiling]
@@ -64,33 +62,9 @@ def cheapest(found: Iterable[Choice]) -> Choice:
     return min(found, key=lambda choice: choice[1].cost)
 
 
-def tried(found: Sequence[Choice], memories: Memories) -> Choice:
-    """The choice that takes fewest cycles of the best few, by the event model."""
-    context = (memories.held, tuple(memories.frames), memories.waits)
-    cuts = [pieces for pieces, _ in found]
-    return memories.shared.search.best(
-        cuts, lambda pieces, tiling: timed(pieces, tiling, memories), context
-    )
-
-
-def timed(pieces: Cut, tiling: Tiling, memories: Memories) -> float:
-    """The cycles of a product alone, by the event model."""
-    product = pieces.product
-    inside: dict[str, int] = {}
-    for image in (product.x, product.residual):
-        if image is None or image.operand < 0 or memories.held_input(image) is not None:
-            continue
-        name = memories.inputs[image.operand]
-        nbytes = image.offset + image.batch * image.image_stride
-        inside[name] = max(inside.get(name, 1), nbytes)
-    memories = replace(memories, shared=Shared(pieces.target))
-    if memories.held is None:
-        rows, cols = pieces.pooled
-        inside[memories.output] = product.x.batch * rows * cols * product.channels
-    schedule = Schedule(pieces, tiling, Leaving(memories, product.exit, product.channels))
-    extent = schedule.extent(sum(inside.values()))
-    steps = list(islice(schedule.steps(fenced=False), extent.timed))
-    return cycles(steps, extent, memories.shared, inside)
+def best_few(found: Sequence[Choice], memories: Memories) -> list[Choice]:
+    """Those and their like that take fewest cycles by the estimate, the best first."""
+    return memories.shared.search.short_list([pieces for pieces, _ in found])
 
 
 def of_activations(product: Product, memories: Memories) -> list[Choice]:

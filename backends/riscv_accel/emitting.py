@@ -1,7 +1,8 @@
 """Tile ops that every kind of layer uses: padding, constants in DRAM, the way out."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -44,6 +45,12 @@ class Shared:
     def sums(self) -> Slots:
         """The halves of the accumulator: one is filled while the other one is stored."""
         return Slots((0, self.target.machine.accumulator.total_rows // 2))
+
+    def fork(self) -> "Shared":
+        """The same state, which goes its own way, with no constants yet."""
+        other = replace(self, constants={}, used=set(self.used), stored=set(self.stored))
+        other.__dict__["sums"] = deepcopy(self.sums)
+        return other
 
     def fences(self, inputs: Sequence[str]) -> bool:
         """Whether a layer's first load must wait for a fence, which then is put there."""

@@ -1,6 +1,7 @@
 """Stage `tiled`: each run of layers becomes a kernel, with loops over the machine's memories."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from mcc.ir import (
     Constant,
     Data,
     Module,
-    OpError,
+    Op,
     Region,
     RewriteReport,
     Type,
@@ -19,17 +20,16 @@ from mcc.ops import Conv, Matmul, SumPool
 from mcc.passes import Pass
 from mcc.runtime import Target
 
-from .choices import plan_product
 from .cloning import clone, like_region
+from .course import Course, kept
 from .emitting import Shared
-from .layers import Product
+from .held import Held
 from .machines import target_named
-from .moves import plan_move
 from .order import runs
-from .planning import Planned, misfit, planned
+from .planning import Planned, planned
 from .rolling import Node, tile
 from .steps import Step, in_order
-from .strips import Chained, plan_strips
+from .strips import Chained
 from .structure import Kernel, Layer, Ready, dram_buffer
 from .writing import Writer, memory_type
 
@@ -49,34 +49,63 @@ class Tile(Pass, name="accel-tile"):
         for op in module.body:
             if isinstance(op, Constant):
                 body.append(clone(op, mapping))
-        for run in runs(module):
-            layers = [op for op in run if isinstance(op, Layer)]
-            if layers:
-                report.fired["tile"] += len(layers)
-                kernel(layers, target, body, mapping)
-            else:
-                for op in run:
-                    body.append(clone(op, mapping))
+        every = list(runs(module))
+        found = [planned_run(run, target) for run in every]
+        part = kept([plan for one in found for plan in one.plans], target)
+        for run, one in zip(every, found, strict=True):
+            report.fired["tile"] += len(one.plans)
+            if one.plans:
+                kernel(one, part, body, mapping)
+                continue
+            for op in run:
+                body.append(clone(op, mapping))
         body.append(Yield(tuple(mapping[value] for value in module.outputs)))
         tiled = Module(module.name, body, module.output_names)
         tiled.meta.update(module.meta)
         return tiled
 
 
-def kernel(
-    layers: Sequence[Layer], target: Target, body: Region, mapping: dict[Value, Value]
-) -> Kernel:
-    """Appends a run of layers to `body` as one kernel, whose results enter the mapping.
+@dataclass(frozen=True)
+class Run:
+    """Layers that become one kernel."""
+
+    plans: Sequence[Planned]
+    held: Mapping[Value, Held]
+    """What stays on the chip."""
+    sources: Sequence[Value]
+    """What they read of others."""
+    names: Mapping[Value, str]
+    """Of these and of their results."""
+    shared: Shared
+
+
+def planned_run(run: Sequence[Op], target: Target) -> Run:
+    """What is decided about a run's layers; nothing for one of other ops.
 
     Raises:
         UserError: where a layer cannot fit the machine.
     """
+    layers = [op for op in run if isinstance(op, Layer)]
     results = [layer.result for layer in layers]
     sources = list(dict.fromkeys(x for layer in layers for x in layer.xs if x not in set(results)))
     names = _names([*sources, *results])
     shared = Shared(target)
-    plans, held = planned(layers, names, shared)
-    nodes = in_order(_steps(plans, names, shared), target.machine.dim)
+    plans, held = planned(layers, names, shared) if layers else ([], {})
+    return Run(plans, held, sources, names, shared)
+
+
+def kernel(run: Run, part: float, body: Region, mapping: dict[Value, Value]) -> Kernel:
+    """Appends a run of layers to `body` as one kernel, whose results enter the mapping.
+
+    `part` of old lines is in the cache when an inference begins.
+
+    Raises:
+        UserError: where a layer cannot fit the machine.
+    """
+    plans, names, shared, target = run.plans, run.names, run.shared, run.shared.target
+    layers = [plan.layer for plan in plans]
+    results, sources, held = [layer.result for layer in layers], run.sources, run.held
+    nodes = in_order(_steps(run, part), target.machine.dim)
     stored = [value for value in results if value not in held]
     rings = {
         name: size
@@ -121,31 +150,18 @@ def _names(values: Sequence[Value]) -> dict[Value, str]:
     return names
 
 
-def _steps(plans: Sequence[Planned], names: Mapping[Value, str], shared: Shared) -> Iterator[Step]:
+def _steps(run: Run, part: float) -> Iterator[Step]:
     """The steps of all layers, each layer's last one saying what is ready then."""
-    for plan in plans:
+    course = Course(run.plans, run.shared, part)
+    for plan, _ in course.layers():
         last: Step | None = None
-        for step in _layer_steps(plan):
+        for step in course.follow(plan):
             if last is not None:
                 yield last
             last = step
         assert last is not None, "a layer has a step"
-        last.ready = _ready(plan, names)
-        shared.stored.add(plan.memories.output)
+        last.ready = _ready(plan, run.names)
         yield last
-
-
-def _layer_steps(plan: Planned) -> Iterator[Step]:
-    if isinstance(plan.found, Chained):
-        yield from plan_strips(plan.found, plan.memories)
-        return
-    if isinstance(plan.found, Product):
-        yield from plan_product(plan.choices, plan.memories)
-        return
-    try:
-        yield from plan_move(plan.found, plan.memories)
-    except OpError as error:
-        raise misfit(plan.layer, plan.memories.target, error) from None
 
 
 def _ready(plan: Planned, names: Mapping[Value, str]) -> Node:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from mcc.ir import OpError, UserError, Value
 from mcc.runtime import Target
 
-from .choices import Choice, alternatives, cheapest, of_activations, tried
+from .choices import Choice, alternatives, best_few, cheapest, of_activations
 from .emitting import Memories, Shared
+from .estimate import products_of
 from .held import Held, hold
 from .layers import Chain, Move, Product, read_layer
 from .strips import Chained, in_strips
@@ -26,7 +27,9 @@ class Planned:
     memories: Memories
     choices: Sequence[Choice] = ()
     alternatives: Sequence[Choice] = ()
-    """The choice was made from these."""
+    """The choice was made from these, each the cheapest of its kind."""
+    candidates: Sequence[Choice] = ()
+    """Those worth a trial behind the layer before, which is not planned yet."""
 
     @property
     def cost(self) -> float:
@@ -69,7 +72,7 @@ def planned(
     while True:
         held = hold(layers, senders, readers, moves, banned, shared.target)
         if not held:
-            return [_tried(plan) for plan in apart], {}
+            return [_listed(plan) for plan in apart], {}
         try:
             together = _together(apart, held, names, shared, known)
         except _NoRoomError as error:
@@ -77,8 +80,7 @@ def planned(
             continue
         costly = [i for i, plan in enumerate(together) if plan.cost > apart[i].cost + WORTH]
         if not costly:
-            pairs = zip(together, apart, strict=True)
-            return [_tried(plan) if plan is alone else plan for plan, alone in pairs], held
+            return [_listed(plan) for plan in together], held
         for index in costly:
             banned.add(max(_beside(held, index), key=lambda value: held[value].rows))
 
@@ -115,16 +117,19 @@ def _chosen(layer: Layer, found: Product | Move | Chain, memories: Memories) -> 
     return Planned(layer, found, memories, [cheapest(others)], others)
 
 
-def _tried(plan: Planned) -> Planned:
-    """The same with the choice that the event model finds best, for a layer between fences.
-
-    Beside what stays on the chip a layer hardly waits for its first loads, which a trial counts.
-    """
+def _listed(plan: Planned) -> Planned:
+    """The same with the choices that are worth a trial."""
     if not plan.alternatives:
         return plan
-    return replace(plan, choices=[tried(plan.alternatives, plan.memories)])
+    few = best_few(plan.alternatives, plan.memories)
+    if plan.memories.floor:
+        # Beside what stays on the chip there is less to win.
+        few = few[: 2 if products_of(*few[0]) < FEW_PRODUCTS else 1]
+    return replace(plan, choices=few[:1], candidates=few)
 
 
+FEW_PRODUCTS = 512
+"""Of a layer whose trials are worth their time beside what stays on the chip."""
 WORTH = 1500.0
 """Estimated cycles that a layer may take longer for an operand or a result in the scratchpad."""
 

@@ -209,6 +209,22 @@ def lengths(nodes: Iterable[Node]) -> int:
     return sum(of(node.shape) for node in nodes)
 
 
+def used(nodes: Iterable[Node]) -> set[str]:
+    """The names of all memories that the nodes use."""
+    found: set[str] = set()
+
+    def add(shape: Shape) -> None:
+        if isinstance(shape, TileShape):
+            found.update(name for _, name in shape.buffers)
+        else:
+            for part in shape.body:
+                add(part)
+
+    for shape in {id(node.shape): node.shape for node in nodes}.values():
+        add(shape)
+    return found
+
+
 def counted_out(node: Node) -> list[Node]:
     """The iterations of an outermost loop one after the other; a tile op is itself."""
     shape = node.shape

@@ -1,6 +1,6 @@
-"""The cheapest way to cut a product: a short list by an estimate, then trials."""
+"""The cheapest ways to cut a product: a short list by an estimate, for trials."""
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from heapq import nsmallest
 
@@ -10,25 +10,19 @@ from .estimate import estimated, products_of
 from .tiling import Cut, Tiling, chunks
 
 SHORT_LIST = 3
-"""Tilings of a product that are tried on the event model."""
+"""Tilings of a product that are timed on the event model."""
 LONG = 2048
-"""Products from which on a layer's trials take longer than they are worth: one is enough."""
-
-Trial = Callable[[Cut, Tiling], float]
-"""The cycles that a tiling takes."""
+"""Products from which on trials of a layer take longer than they are worth: one is enough."""
 
 
 @dataclass
 class Search:
-    """Finds tilings: a short list by the estimate, the best of it by trial. Remembers both."""
+    """Finds the tilings that look best by the estimate. Remembers them."""
 
     lists: dict[Hashable, list[Tiling]] = field(default_factory=dict[Hashable, list[Tiling]])
-    trials: dict[Hashable, float] = field(default_factory=dict[Hashable, float])
 
-    def best(
-        self, cuts: Iterable[Cut], trial: Trial, context: Hashable = None
-    ) -> tuple[Cut, Tiling]:
-        """Of equal products the one that takes fewest cycles, and how; `context` goes into both.
+    def short_list(self, cuts: Iterable[Cut]) -> list[tuple[Cut, Tiling]]:
+        """Of equal products those that take fewest cycles, and how; the best first.
 
         Raises:
             OpError: with what is missing where none fits.
@@ -48,22 +42,12 @@ class Search:
             alike = (pair for pair in fitting if pair[0].added == added)
             some = nsmallest(SHORT_LIST, alike, key=lambda pair: pair[1].cost)
             shortest += some[:1] if products_of(*some[0]) >= LONG else some
-        tried = [
-            (cut, replace(tiling, cost=self._tried(cut, tiling, trial, context)))
-            for cut, tiling in shortest
-        ]
-        return min(tried, key=lambda pair: pair[1].cost)
+        return sorted(shortest, key=lambda pair: pair[1].cost)
 
     def _listed(self, cut: Cut) -> list[Tiling]:
         if cut.key not in self.lists:
             self.lists[cut.key] = search(cut)
         return self.lists[cut.key]
-
-    def _tried(self, cut: Cut, tiling: Tiling, trial: Trial, context: Hashable) -> float:
-        key = (cut.key, tiling, context)
-        if key not in self.trials:
-            self.trials[key] = trial(cut, tiling)
-        return self.trials[key]
 
 
 def search(cut: Cut) -> list[Tiling]:

@@ -1,8 +1,8 @@
-"""A layer's first steps on the event model: what a tiling really costs.
+"""Trials: a layer's first steps as a program of the event model, which the cycle model times.
 
 A formula cannot know how three engines and their queues meet. So the few tilings that look best are
-planned as they would run, and the cycle model times them: all steps of a short layer; of a long one
-the first iterations of its outer loop, the last of which stand for all that follow.
+planned as they would run: all steps of a short layer; of a long one the first iterations of its
+outer loop, the last of which stand for all that follow.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,11 +17,9 @@ from mcc.runtime import Target, isa
 from mcc.runtime.simulator import CycleModel, Cycles
 
 from .configure import Configure
-from .emitting import Shared
 from .issuing import Issue
 from .machines import remembered
-from .rolling import lengths
-from .steps import Step, in_order
+from .rolling import Node, used
 from .structure import Kernel, dram_buffer
 from .writing import Writer, memory_type
 
@@ -69,31 +67,6 @@ class Extent:
         return -(-steps // self.period) * self.period
 
 
-def cycles(
-    steps: Sequence[Step], extent: Extent, shared: Shared, activations: Mapping[str, int]
-) -> float:
-    """The cycles of a layer of which these are the first steps, `extent.timed` of them.
-
-    It runs alone. Its `activations` in DRAM, bytes by memory, are in the cache if they fit, and its
-    constants are not.
-    """
-    stream, offsets = _program(steps, shared, activations)
-    places = [(offsets[name], size) for name, size in activations.items()]
-    counts = np.cumsum([lengths(step.products) for step in steps])
-    rest = extent.products - int(counts[-1]) if len(steps) < extent.steps else 0
-    found: list[float] = []
-    for seed in range(SEEDS):
-        model = CycleModel(shared.target, seed=seed)
-        touch(model, shared.target, places)
-        run = model.run_stream(stream)
-        found.append(float(run.total))
-        if rest:
-            ends = product_ends(stream, run)
-            first, last = (int(counts[i - 1]) for i in (extent.warm, extent.warm + extent.steady))
-            found[-1] += rest * float(ends[last - 1] - ends[first - 1]) / (last - first)
-    return sum(found) / SEEDS
-
-
 def product_ends(stream: isa.Stream, run: Cycles) -> npt.NDArray[np.float64]:
     """When each of a run's products is done, in cycles of the model's clock."""
     computes = [kind.funct7 for kind in isa.COMPUTES]
@@ -101,43 +74,54 @@ def product_ends(stream: isa.Stream, run: Cycles) -> npt.NDArray[np.float64]:
     return ends
 
 
-def _program(
-    steps: Sequence[Step], shared: Shared, activations: Mapping[str, int]
+def program(
+    nodes: Sequence[Node], sizes: Mapping[str, int], target: Target
 ) -> tuple[isa.Stream, dict[str, int]]:
-    """What the machine runs for some steps, and where their memories in DRAM lie."""
-    target = shared.target
-    nodes = in_order(steps, target.machine.dim)
-    sizes = {name: data.nbytes for name, data in shared.constants.items()} | dict(activations)
-    keys = [*sizes, *sorted(shared.used)]
-    types: list[Type] = [dram_buffer(size) for size in sizes.values()]
-    types += [memory_type(name, target) for name in sorted(shared.used)]
+    """What the machine runs for some nodes, and where the memories in DRAM that they use lie.
+
+    Args:
+        nodes: Tile ops and loops of them.
+        sizes: Bytes of each memory in DRAM, also of others.
+        target: The machine.
+    """
+    names = used(nodes)
+    keys = [*(name for name in sizes if name in names), *sorted(names - set(sizes))]
+    count = len(names & set(sizes))
+    types: list[Type] = [dram_buffer(sizes[name]) for name in keys[:count]]
+    types += [memory_type(name, target) for name in keys[count:]]
     region = Region(types, keys)
     Writer(dict(zip(keys, region.args, strict=True)), {}).write(region, nodes)
     region.append(Yield(()))
     body = Region(())
     operands: list[Value] = []
-    for size in sizes.values():
-        operands.append(body.append(Constant(Data(np.zeros(size, np.int8)))).result)
+    for name in keys[:count]:
+        operands.append(body.append(Constant(Data(np.zeros(sizes[name], np.int8)))).result)
     kernel = body.append(Kernel(tuple(operands), (), region))
     body.append(Yield(()))
     module = Module("trial", body, [])
     Configure(target=remembered(target)).run(module, RewriteReport())
-    ends = np.cumsum([aligned(1), *(aligned(size) for size in sizes.values())]).tolist()
+    places = [aligned(1), *(aligned(sizes[name]) for name in keys[:count])]
+    ends = np.cumsum(places).tolist()
     offsets = dict(zip(keys, ends, strict=False))
     arguments = dict(zip(kernel.body.args, ends, strict=False))
     issue = Issue(target, ends[-1])
     issue.kernel(kernel, (), arguments)
-    return issue.stream(), offsets
+    return issue.stream(), {name: offsets[name] for name in keys[:count]}
 
 
-def touch(model: CycleModel, target: Target, places: Sequence[tuple[int, int]]) -> None:
-    """Brings (offset, bytes) into the cache before DRAM, if all of them fit."""
+def touch(
+    model: CycleModel, target: Target, places: Sequence[tuple[int, int]], part: float = 1.0
+) -> None:
+    """Brings (offset, bytes) into the cache before DRAM, or some part of their lines."""
     machine = target.machine
-    if sum(size for _, size in places) > machine.dma.l2_bytes:
-        return
     wide, rows = machine.max_move_bytes, machine.dim
     parts = [isa.ConfigLoad(stride=wide, block_stride=rows).commands()]
     for offset, size in places:
+        if part < 1:
+            lines = offset + np.arange(0, size, wide)
+            chosen = lines[np.random.default_rng(len(lines)).random(len(lines)) < part]
+            parts.append(isa.MoveIn.pack(dram=chosen, local=isa.scratchpad(0), cols=wide, rows=1))
+            continue
         starts = offset + np.arange(0, size, wide * rows)
         parts.append(isa.MoveIn.pack(dram=starts, local=isa.scratchpad(0), cols=wide, rows=rows))
     model.run(isa.concatenate([*parts, isa.Fence.pack()]))
