@@ -3,7 +3,7 @@
     accel.layer(accel.layer(x) { a }) { b } -> accel.layer(x) { a; b }
 
 As two they would write it to DRAM and read it back; one layer runs by strips of rows, and what lies
-between its products stays near (`strips.py`). That pays where the second one is a depthwise
+between its products stays near (`chains.py`). That pays where the second one is a depthwise
 convolution: it does so little with each byte that it waits for memory, while a dense one, of which
 every output needs all channels, works as long as it loads.
 """
@@ -15,7 +15,7 @@ from mcc.runtime import Target
 from .cloning import clone
 from .layers import Chain, Product, read_layer
 from .machines import target_named
-from .strips import in_strips
+from .chains import in_strips
 from .structure import Layer
 
 

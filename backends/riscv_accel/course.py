@@ -17,6 +17,7 @@ from mcc.ir import OpError
 from mcc.runtime import Target
 from mcc.runtime.simulator import CycleModel
 
+from .chains import plan_strips
 from .choices import plan_product
 from .emitting import Leaving, Shared
 from .layers import Product
@@ -25,7 +26,7 @@ from .planning import Planned, misfit
 from .products import Schedule
 from .rolling import lengths, used
 from .steps import Step, in_order
-from .strips import Chained, plan_strips
+from .strips import Chained
 from .trial import SEEDS, product_ends, program, touch
 
 TAIL_STEPS = 16
@@ -122,7 +123,7 @@ class Course:
         constants = {name: data.nbytes for name, data in fork.constants.items()}
         sizes |= constants
         order = [*(step for step, _ in tail), *part.steps, *behind]
-        stream, offsets = program(in_order(order, target.machine.dim), sizes, target)
+        stream, offsets = program(in_order(order, target.machine), sizes, target)
         old = [name for name in offsets if self._old(name) or name in constants]
         inputs = [name for name in plan.memories.inputs if name in offsets and name not in old]
         others = [name for name in offsets if name not in {*old, *inputs}]

@@ -105,7 +105,7 @@ def kernel(run: Run, part: float, body: Region, mapping: dict[Value, Value]) -> 
     plans, names, shared, target = run.plans, run.names, run.shared, run.shared.target
     layers = [plan.layer for plan in plans]
     results, sources, held = [layer.result for layer in layers], run.sources, run.held
-    nodes = in_order(_steps(run, part), target.machine.dim)
+    nodes = in_order(_steps(run, part), target.machine)
     stored = [value for value in results if value not in held]
     rings = {
         name: size

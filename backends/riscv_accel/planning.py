@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from mcc.ir import OpError, UserError, Value
 from mcc.runtime import Target
 
+from .chains import in_strips
 from .choices import Choice, alternatives, best_few, cheapest, of_activations
 from .emitting import Memories, Shared
 from .estimate import products_of
 from .held import Held, hold
 from .layers import Chain, Move, Product, read_layer
-from .strips import Chained, in_strips
+from .strips import Chained
 from .structure import Layer
 
 

@@ -87,10 +87,11 @@ class Schedule:
         # One at a time between the products is best; as many as a queue takes keep the loops of
         # long layers few.
         together = 1 if len(steps) <= FEW_STEPS else self.memories.target.machine.queues.store
-        once = [*self.leaving.tables(), *self.loads.diagonals()]
+        once = self.once()
         before: tuple[int, int, int] | None = None
         for t, g, c in steps:
-            step = self._step(out_tiles[t], t, g, c, before)
+            sums, _, _ = self.sums.place((self.memories.layer, self._bands, self.image, t, g))
+            step = self.step(out_tiles[t], (t, g, c), sums, before)
             step.together = together
             if before is None:
                 step.first, step.fenced, step.waits = True, fenced, self.memories.waits
@@ -105,11 +106,26 @@ class Schedule:
             slots.clear()
         self.loads.restart()
 
-    def _step(
-        self, out: OutTile, t: int, g: int, c: int, before: tuple[int, int, int] | None
+    def once(self) -> list[Node]:
+        """Loads of what all steps need."""
+        return [*self.leaving.tables(), *self.loads.diagonals()]
+
+    def step(
+        self,
+        out: OutTile,
+        place: tuple[int, int, int],
+        sums: int,
+        before: tuple[int, int, int] | None,
     ) -> Step:
-        """What step (tile t, group g, chunk c) does, `before` being the one under way."""
-        step = Step()
+        """What the step at some place (tile, group, chunk) does.
+
+        Args:
+            out: Its tile, whose number tells its input from others'.
+            place: Numbers of the tile, the group, the chunk.
+            sums: The accumulator's row from which on its sums lie.
+            before: The place of the step under way.
+        """
+        step, (t, g, c) = Step(), place
         tile_before, group_before, chunk_before = before or (-1, -1, -1)
         if self.held is None:
             a, load_input, late = self.inputs.place((t, c), (tile_before, chunk_before))
@@ -126,7 +142,6 @@ class Schedule:
             frame = self.held_weights.frame
             b = frame.first + self.grid.groups[g].start * frame.block_rows
             load_weights = late_too = False
-        sums, _, _ = self.sums.place((self.memories.layer, self._bands, self.image, t, g))
         step.late = late or late_too
         if load_weights:
             step.loads += self.loads.weights(g, c, b)

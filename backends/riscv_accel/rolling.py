@@ -243,6 +243,17 @@ def counted_out(node: Node) -> list[Node]:
     return found
 
 
+def singles(nodes: Iterable[Node]) -> list[Node]:
+    """All loops counted out: the tile ops one after the other."""
+    found: list[Node] = []
+    for node in nodes:
+        if isinstance(node.shape, TileShape):
+            found.append(node)
+        else:
+            found += singles(counted_out(node))
+    return found
+
+
 def _outside(shape: Shape) -> tuple[Shape, list[int]]:
     """The shape without its outermost loop, and the steps that its addresses had in it."""
     if isinstance(shape, TileShape):

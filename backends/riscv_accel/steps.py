@@ -8,9 +8,12 @@ the next; only what a layer reads from DRAM must wait until the layer before has
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from mcc.runtime import Accelerator
+
 from . import tiles
 from .rolling import Node, Shape, TileShape, roll, tile, woven
 from .spans import meet
+from .timed import Due, due, duration, on_time
 
 LONGEST_STEP = 256
 """Nodes of the longest sequence of steps that becomes a loop's body."""
@@ -39,13 +42,15 @@ class Step:
     """How many loads and stores stand between two products."""
     first: bool = False
     """Its memories may be those of the step before, for something else."""
+    timed: bool = False
+    """The stores of the step before and the biases of the next come among its products by time."""
     ready: Node | None = None
     """Ends the layer."""
 
 
-def in_order(steps: Iterable[Step], dim: int) -> list[Node]:
+def in_order(steps: Iterable[Step], machine: Accelerator) -> list[Node]:
     """The tile ops of all layers, with loops for what repeats."""
-    order = _Order(dim)
+    order = _Order(machine)
     for step in steps:
         order.add(step)
     return order.finish()
@@ -54,14 +59,16 @@ def in_order(steps: Iterable[Step], dim: int) -> list[Node]:
 class _Order:
     """Takes steps one after the other; of the last one only the loads have been placed."""
 
-    def __init__(self, dim: int) -> None:
-        self.dim = dim
+    def __init__(self, machine: Accelerator) -> None:
+        self.machine, self.dim = machine, machine.dim
         self.nodes: list[Node] = []
         """Of finished layers, then of the one under way."""
         self.layer: list[Node] = []
         self.stores: list[Node] = []
         """Of the step before the last: they stand between the products of the last."""
         self.last = Step()
+        self.due: list[Due] = []
+        """Biases of the last step that come among its own products."""
 
     def add(self, step: Step) -> None:
         """Places the last step's products, and the loads of this one."""
@@ -71,7 +78,7 @@ class _Order:
         elif step.first:
             ahead, behind = self._apart(step)
         apart = step.late or step.fenced or bool(behind)
-        self._multiply(ahead, [] if apart else step.biases)
+        self._multiply(ahead, [] if apart else step.biases, step)
         if step.fenced or step.waits:
             self._store()
         if step.fenced:
@@ -103,12 +110,34 @@ class _Order:
         self._end_layer()
         return self.nodes
 
-    def _multiply(self, loads: list[Node], biases: list[Node]) -> None:
+    def _multiply(
+        self, loads: list[Node], biases: list[Node], following: Step | None = None
+    ) -> None:
         """The last step's products; among them stores of the step before, loads of the next."""
         last = self.last
+        if last.timed:
+            products = self._on_time(biases, following)
+            self.layer += roll(woven(products, [*last.fills, *loads], 1))
+            self._finished()
+            return
         side = [*woven(self.stores, [*last.fills, *loads], 1), *biases]
         early = _rows(loads, self.dim) > _rows(last.products, self.dim)
         self.layer += roll(woven(last.products, side, last.together, early=early))
+        self._finished()
+
+    def _on_time(self, biases: list[Node], following: Step | None) -> list[Node]:
+        """The last step's products with stores of the step before and biases of the next."""
+        last, wanted = self.last, self.due
+        if following is not None and following.timed:
+            length = duration(last.products)
+            wanted = [*wanted, *due(biases, following.products, length, self.dim)]
+            biases = []
+        products, self.due = on_time(last.products, self.stores, wanted, self.machine)
+        return [*products, *biases]
+
+    def _finished(self) -> None:
+        """The last step's products are placed."""
+        last = self.last
         self.stores = last.stores
         if last.ready is not None:
             self.stores = [*last.stores, last.ready]

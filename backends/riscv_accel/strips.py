@@ -5,23 +5,13 @@ few that the next strip needs too are computed again. Elsewhere they go to DRAM,
 so small that its lines stay in the cache: of each strip every product computes what is missing.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
-from mcc.ir import OpError
-from mcc.runtime import Target
-
 from .choices import Choice
-from .emitting import Leaving, Memories
 from .held import Held, framed
 from .layers import Chain, Product
-from .products import Schedule
-from .search import search
-from .steps import Step
-from .tiling import Cut
-from .weights import cut
 
 
 @dataclass(frozen=True)
@@ -107,81 +97,8 @@ class Chained:
     choices: tuple[Choice, ...]
     frames: tuple[Held | None, ...]
     """For each product; the last one's result is in DRAM."""
-
-
-def in_strips(chain: Chain, target: Target) -> Chained | None:
-    """The tallest strips whose rows fit the chip, or half of the cache; None where none do."""
-    on_chip = target.has("move_out_scratchpad") and target.has("pool")
-    height = chain.products[-1].height
-    for rows in sorted({-(-height // parts) for parts in range(2, height + 1)}, reverse=True):
-        plan = _plan(Strips(chain, rows, on_chip), target)
-        if plan is not None:
-            return plan
-    return None
-
-
-def _plan(strips: Strips, target: Target) -> Chained | None:
-    memory, dim = target.machine.scratchpad, target.machine.dim
-    if sum(strips.rings("").values()) > target.machine.dma.l2_bytes // 2:
-        return None
-    frames: list[Held | None] = [None] * len(strips.products)
-    floor = 0
-    if strips.on_chip:
-        held = strips.frames(dim)
-        if held is None or held[-1].stop > (memory.banks - 1) * memory.rows:
-            return None
-        frames[:-1], floor = held, held[-1].stop
-    choices: list[Choice] = []
-    for k, product in enumerate(strips.products):
-        band = max(len(strip[k]) for strip in strips.bands)
-        source = frames[k - 1] if k else None
-        frame = source.frame if source is not None else None
-        pieces = Cut(product, cut(product, dim), target, floor, frame, band=band)
-        try:
-            choices.append((pieces, search(pieces)[0]))
-        except OpError:
-            return None
-    return Chained(strips, tuple(choices), tuple(frames))
-
-
-def plan_strips(plan: Chained, memories: Memories) -> Iterator[Step]:
-    """The steps of a chain, strip by strip; fills `memories` with the constants they load."""
-    shared, strips = memories.shared, plan.strips
-    count = len(plan.choices)
-    between = list(strips.rings(memories.output)) or ["scratchpad"] * (count - 1)
-    inputs, outputs = [*memories.inputs, *between], [*between, memories.output]
-    schedules: list[Schedule] = []
-    for k, (pieces, tiling) in enumerate(plan.choices):
-        held = None if k == 0 else plan.frames[k - 1]
-        frames: list[Held | None] = [None] * len(inputs)
-        frames[pieces.product.x.operand] = held
-        own = Memories(
-            shared,
-            f"{memories.layer}.{k}",
-            inputs,
-            outputs[k],
-            plan.frames[k],
-            pieces.floor,
-            frames,
-            waits=held is not None,
-        )
-        product = pieces.product
-        leaving = Leaving(own, product.exit, product.channels)
-        schedules.append(Schedule(pieces, tiling, leaving))
-    for strip in strips.bands:
-        for k, (schedule, band) in enumerate(zip(schedules, strip, strict=True)):
-            if not band:
-                continue
-            own = schedule.memories
-            if schedule.held is not None:
-                schedule.held = schedule.held.from_row(
-                    strip[k].start * schedule.cut.product.window.stride[0]
-                )
-            if own.held is not None:
-                reader = schedules[k + 1].cut.product
-                own.held = own.held.from_row(strip[k + 1].start * reader.window.stride[0])
-            fenced = schedule.held is None and shared.fences(
-                [inputs[schedule.cut.product.x.operand]]
-            )
-            yield from schedule.steps(fenced=fenced, band=band)
-            shared.stored.add(outputs[k])
+    rounds: int = 0
+    """In how many parts both products compute a strip of a block of channels in turn; else one
+    computes all of it before the other."""
+    apart: int = 0
+    """Then two blocks of a strip lie in the scratchpad, so many rows apart."""

@@ -81,6 +81,8 @@ class Cut:
     multiplied by diagonal tiles."""
     band: int = 0
     """Rows that are computed at a time, where not all of them are."""
+    places: tuple[Region, Region] | None = None
+    """Where inputs and weights lie, if that is not for each tiling to say."""
 
     @property
     def dim(self) -> int:
@@ -124,7 +126,7 @@ class Cut:
             (product.exit.pool, product.exit.pooled, product.exit.multiplier.ndim, product.w),
             self.tiles.taps,
             (self.paired, self.nibbles, tuple(map(len, self.diagonals))),
-            (self.floor, self.frame, self.residual_frame, self.added, self.band),
+            (self.floor, self.frame, self.residual_frame, self.added, self.band, self.places),
         )
 
     def out_tiles(self, tiling: Tiling, band: range | None = None) -> Iterator[OutTile]:
@@ -271,6 +273,9 @@ class Cut:
     def regions(self, tiling: Tiling) -> tuple[Region, Region, Region, Region]:
         """Of inputs, residuals, weights, diagonal tiles; the first two before `weights_row`."""
         memory = self.target.machine.scratchpad
+        if self.places is not None:
+            none = Region(0, 0, memory.rows)
+            return self.places[0], none, self.places[1], none
         edges = (
             self.floor,
             tiling.weights_row - 2 * self.residual_rows(tiling),

@@ -1,0 +1,297 @@
+"""Chains in which both products compute in turn, a block of channels at a time.
+
+Each round multiplies a part of a strip of one block for the first product, and a part of the block
+before it for the second one. So the stores of either leave while the array multiplies for the
+other, and between them lie only two blocks of a strip, which may be tall.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from mcc.runtime import Target
+
+from .emitting import Leaving, Memories, fill
+from .held import Held
+from .layers import Chain
+from .memory_map import Region
+from .pieces import array_cycles
+from .products import Schedule
+from .rolling import Node
+from .steps import Step
+from .strips import Chained, Strips
+from .tiling import Cut, OutTile, Tiling
+from .weights import cut
+
+MOST_ROUNDS = 16
+"""Parts of a strip: so many more commands bring nothing."""
+PER_ROUND = 40.0
+"""Cycles that the engines wait for each other in each round."""
+MOST = 0.9
+"""Part of the time for which the unit that stores can be busy."""
+
+
+def in_turn(chain: Chain, target: Target) -> Chained | None:
+    """The strips and their parts that take fewest cycles by estimate; None where none fit."""
+    if len(chain.products) != 2 or not (target.has("move_out_scratchpad") and target.has("pool")):
+        return None
+    height = chain.products[-1].height
+    dim = target.machine.dim
+    pieces = [Cut(product, cut(product, dim), target) for product in chain.products]
+    if not _alike(pieces) or not _tables_fit(pieces, target):
+        return None
+    best: Chained | None = None
+    for rows in sorted({-(-height // parts) for parts in range(1, height + 1)}):
+        strips = Strips(chain, rows, on_chip=True)
+        for rounds in range(1, min(rows, MOST_ROUNDS) + 1):
+            plan = _Plan(strips, rounds, pieces[0], pieces[1]).chained()
+            if plan is not None and (best is None or _cost(plan) < _cost(best)):
+                best = plan
+    return best
+
+
+def _cost(plan: Chained) -> float:
+    return sum(tiling.cost for _, tiling in plan.choices)
+
+
+def _alike(pieces: list[Cut]) -> bool:
+    """Whether each block of the second product reads the same one of the first, and no other."""
+    first, second = pieces
+    reads = [{tap[2] for tap in taps} for taps in second.tiles.taps]
+    return first.out_blocks == second.out_blocks and reads == [{b} for b in range(len(reads))]
+
+
+def _tables_fit(pieces: list[Cut], target: Target) -> bool:
+    """Whether the machine holds the multipliers and tables of both products at once."""
+    exits = [(one.product.exit, one.out_blocks) for one in pieces]
+    rows = sum(blocks for exit, blocks in exits if exit.multiplier.ndim)
+    tables = sum(exit.table is not None for exit, _ in exits)
+    return rows <= target.machine.scale_rows and tables <= target.machine.tables
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Strips in so many parts, where things lie, and what they take."""
+
+    strips: Strips
+    rounds: int
+    first: Cut
+    second: Cut
+
+    def chained(self) -> Chained | None:
+        """None where it does not fit the machine."""
+        frames = self.strips.frames(self.first.dim)
+        if frames is None:
+            return None
+        (held,) = frames
+        bands = self.strips.bands
+        heights = [max(len(strip[k]) for strip in bands) for k in range(2)]
+        parts = [-(-rows // self.rounds) for rows in heights]
+        if any(-(-rows // part) != self.rounds for rows, part in zip(heights, parts, strict=True)):
+            return None  # fewer rounds do as well
+        cuts = [
+            replace(self.first, band=heights[0]),
+            replace(self.second, band=heights[1], frame=held.frame),
+        ]
+        tilings = [
+            Tiling(
+                parts[0], self.first.product.width, 1, self.first.in_blocks, weights_outer=False
+            ),
+            Tiling(parts[1], self.second.product.width, 1, 1, weights_outer=False),
+        ]
+        sums = sum(map(sums_rows, cuts, tilings))
+        if sums > self.first.target.machine.accumulator.total_rows // 2:
+            return None
+        slots = min(2, len(bands)) * self.rounds
+        tilings = [
+            replace(tilings[0], input_slots=slots, weight_slots=self.first.out_blocks),
+            replace(tilings[1], weight_slots=self.second.out_blocks),
+        ]
+        placed = self._placed(cuts, tilings, held)
+        if placed is None:
+            return None
+        cuts, apart = placed
+        tilings[0] = replace(tilings[0], cost=self._cycles(cuts, tilings, held))
+        choices = tuple(zip(cuts, tilings, strict=True))
+        return Chained(self.strips, choices, (held, None), self.rounds, apart)
+
+    def _placed(
+        self, cuts: list[Cut], tilings: list[Tiling], held: Held
+    ) -> tuple[list[Cut], int] | None:
+        """Both with their places in the scratchpad, and the rows from one block to the other.
+
+        What the array reads at once lies in two banks.
+
+        Weights lie in the last banks, the two blocks of a strip in the first ones.
+        """
+        memory, size = self.first.target.machine.scratchpad, held.frame.block_rows
+        weights = [
+            cut.weight_rows(tiling) * tiling.weight_slots
+            for cut, tiling in zip(cuts, tilings, strict=True)
+        ]
+        start = (memory.total_rows - sum(weights)) // memory.rows * memory.rows
+        inputs = cuts[0].input_rows(tilings[0]) * tilings[0].input_slots
+        if start < 2 * size + inputs:
+            return None
+        # Blocks of a strip and its input each in a bank of their own where there are as many.
+        apart = size <= memory.rows and start - 2 * memory.rows >= inputs
+        behind = 2 * memory.rows if apart else 2 * size
+        split = start + weights[0]
+        nothing = Region(0, 0, memory.rows)
+        first = Region(behind, start, memory.rows), Region(start, split, memory.rows)
+        second = nothing, Region(split, memory.total_rows, memory.rows)
+        cuts = [
+            replace(cut, places=place) for cut, place in zip(cuts, (first, second), strict=True)
+        ]
+        return cuts, memory.rows if apart else size
+
+    def _cycles(self, cuts: list[Cut], tilings: list[Tiling], held: Held) -> float:
+        """Of all rounds."""
+        timing, machine = self.first.target.machine.timing, self.first.target.machine
+        blocks = self.first.out_blocks
+        pixels = [tiling.rows * tiling.cols for tiling in tilings]
+        array = sum(
+            int(cut.unit_counts(tiling).max()) * _tile_cycles(cut, tiling)
+            for cut, tiling in zip(cuts, tilings, strict=True)
+        )
+        planes = held.frame.rows_apart * held.frame.cols_apart
+        stores = planes * timing.store_scratchpad_latency
+        stores += pixels[0] * timing.store_pool_element + pixels[1] * timing.store_row[0]
+        lines = -(-self.first.in_blocks * self.first.dim // machine.max_move_bytes)
+        loads = pixels[0] * lines * machine.max_move_bytes / machine.dma.beat_bytes / blocks
+        loads += sum(map(sums_rows, cuts, tilings))  # biases
+        once = max(array, stores / MOST, loads) + PER_ROUND
+        rounds = len(self.strips.bands) * blocks * self.rounds
+        return rounds * once
+
+
+def sums_rows(cut: Cut, tiling: Tiling) -> int:
+    """Accumulator rows of a tile of one block."""
+    geometry = cut.geometry(tiling)
+    return cut.accumulator_rows(geometry, geometry.rows, geometry.cols)
+
+
+def _tile_cycles(cut: Cut, tiling: Tiling) -> float:
+    """Of the array, for a tile of pixels and one of weights."""
+    if cut.flat(cut.geometry(tiling)):
+        return array_cycles(sums_rows(cut, tiling), 1, cut.dim)
+    return array_cycles(tiling.cols, tiling.rows, cut.dim)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A part of a strip of a block."""
+
+    strip: int
+    block: int
+    part: int
+
+
+def plan_turns(plan: Chained, memories: Memories) -> Iterator[Step]:
+    """The steps of a chain, a round each; fills `memories` with the constants they load."""
+    yield from _Turns(plan, memories).steps()
+
+
+class _Turns:
+    """Walks over strips, blocks of channels, parts; the second product a block and a part behind."""
+
+    def __init__(self, plan: Chained, memories: Memories) -> None:
+        self.plan, self.memories, self.shared = plan, memories, memories.shared
+        (frame, _), strips = plan.frames, plan.strips
+        assert frame is not None, "what is between the products is in the scratchpad"
+        self.frame, self.pitch = frame, plan.apart
+        self.bands = strips.bands
+        inputs = [*memories.inputs, "scratchpad"]
+        self.schedules: list[Schedule] = []
+        for k, (pieces, tiling) in enumerate(plan.choices):
+            frames: list[Held | None] = [None] * len(inputs)
+            frames[-1] = frame
+            own = Memories(
+                self.shared,
+                f"{memories.layer}.{k}",
+                inputs,
+                memories.output if k else "scratchpad",
+                None if k else frame,
+                0,
+                frames,
+            )
+            leaving = Leaving(own, pieces.product.exit, pieces.product.channels)
+            self.schedules.append(Schedule(pieces, tiling, leaving))
+        self.blocks = plan.choices[0][0].out_blocks
+        self._filled: list[np.ndarray | None] = [None, None]
+
+    @cached_property
+    def tiles(self) -> list[list[list[OutTile]]]:
+        """For each product and strip its parts."""
+        return [
+            [list(pieces.out_tiles(tiling, strip[k])) for strip in self.bands]
+            for k, (pieces, tiling) in enumerate(self.plan.choices)
+        ]
+
+    def steps(self) -> Iterator[Step]:
+        rounds = self.plan.rounds
+        turns = [
+            Turn(strip, block, part)
+            for strip in range(len(self.bands))
+            for block in range(self.blocks)
+            for part in range(rounds)
+        ]
+        lag = rounds + 1
+        fenced = self.shared.fences(self.memories.inputs)
+        high = sums_rows(*self.plan.choices[0])
+        for number in range(len(turns) + lag):
+            sums, _, _ = self.shared.sums.place((self.memories.layer, number))
+            step = Step(timed=True)
+            if number == 0:
+                step.first, step.fenced = True, fenced
+                for schedule in self.schedules:
+                    step.loads += schedule.once()
+            if number < len(turns):
+                self._add(step, 0, turns[number], sums)
+            if number >= lag:
+                self._add(step, 1, turns[number - lag], sums + high)
+            if 0 < number <= len(turns) and turns[number - 1].part == 0:
+                # The block that lay there before has been read.
+                step.fills = self._fills(turns[number - 1])
+            yield step
+
+    def _add(self, step: Step, k: int, turn: Turn, sums: int) -> None:
+        """What a product computes in its turn."""
+        tiles = self.tiles[k][turn.strip]
+        if turn.part >= len(tiles):
+            return
+        schedule = self.schedules[k]
+        held = self._held(turn)
+        if k:
+            schedule.held = held
+        else:
+            schedule.memories.held = held
+        chunk = turn.block if k else 0
+        number = turn.strip * self.plan.rounds + turn.part
+        made = schedule.step(tiles[turn.part], (number, turn.block, chunk), sums, None)
+        step.loads += made.loads
+        step.inputs += made.inputs
+        step.biases += made.biases
+        step.products += made.products
+        step.stores += made.stores
+
+    def _held(self, turn: Turn) -> Held:
+        """Where a block of a strip lies, as one of all blocks."""
+        frame, stride = self.frame.frame, self.plan.choices[1][0].product.window.stride[0]
+        first = self._slot(turn) * self.pitch - turn.block * frame.block_rows
+        held = replace(self.frame, frame=replace(frame, first=first))
+        return held.from_row(self.bands[turn.strip][1].start * stride)
+
+    def _slot(self, turn: Turn) -> int:
+        return (turn.strip * self.blocks + turn.block) % 2
+
+    def _fills(self, turn: Turn) -> list[Node]:
+        """The padding of a block of a strip, where pixels of another strip lie in its place."""
+        held, slot = self._held(turn), self._slot(turn)
+        mask = held.padding(self.bands[turn.strip][0])
+        known = self._filled[slot]
+        self._filled[slot] = mask
+        missing = mask if known is None else mask & ~known
+        return fill(self.schedules[0].memories, missing, slot * self.pitch, 1, held.pad)
