@@ -110,6 +110,11 @@ class Schedule:
         """Loads of what all steps need."""
         return [*self.leaving.tables(), *self.loads.diagonals()]
 
+    def fetched(self, out: OutTile, t: int, c: int) -> list[Node]:
+        """Loads of a chunk of a tile's input, unless it is there."""
+        a, load, _ = self.inputs.place((t, c))
+        return self.loads.inputs(out, c, a) if load else []
+
     def step(
         self,
         out: OutTile,

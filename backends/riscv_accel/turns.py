@@ -8,6 +8,8 @@ other, and between them lie only two blocks of a strip, which may be tall.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
+from math import exp
 
 import numpy as np
 
@@ -17,9 +19,10 @@ from .emitting import Leaving, Memories, fill
 from .held import Held
 from .layers import Chain
 from .memory_map import Region
+from .patches import Area
 from .pieces import array_cycles
 from .products import Schedule
-from .rolling import Node
+from .rolling import Node, singles
 from .steps import Step
 from .strips import Chained, Strips
 from .tiling import Cut, OutTile, Tiling
@@ -45,7 +48,7 @@ def in_turn(chain: Chain, target: Target) -> Chained | None:
     best: Chained | None = None
     for rows in sorted({-(-height // parts) for parts in range(1, height + 1)}):
         strips = Strips(chain, rows, on_chip=True)
-        for rounds in range(1, min(rows, MOST_ROUNDS) + 1):
+        for rounds in range(1, MOST_ROUNDS + 1):
             plan = _Plan(strips, rounds, pieces[0], pieces[1]).chained()
             if plan is not None and (best is None or _cost(plan) < _cost(best)):
                 best = plan
@@ -89,8 +92,8 @@ class _Plan:
         bands = self.strips.bands
         heights = [max(len(strip[k]) for strip in bands) for k in range(2)]
         parts = [-(-rows // self.rounds) for rows in heights]
-        if any(-(-rows // part) != self.rounds for rows, part in zip(heights, parts, strict=True)):
-            return None  # fewer rounds do as well
+        if max(heights) < self.rounds:
+            return None
         cuts = [
             replace(self.first, band=heights[0]),
             replace(self.second, band=heights[1], frame=held.frame),
@@ -149,22 +152,35 @@ class _Plan:
 
     def _cycles(self, cuts: list[Cut], tilings: list[Tiling], held: Held) -> float:
         """Of all rounds."""
-        timing, machine = self.first.target.machine.timing, self.first.target.machine
-        blocks = self.first.out_blocks
-        pixels = [tiling.rows * tiling.cols for tiling in tilings]
+        machine = self.first.target.machine
+        timing, blocks = machine.timing, self.first.out_blocks
+        # Parts of some strips and at the ends of strips are smaller.
+        rows = [sum(len(strip[k]) for strip in self.strips.bands) for k in range(2)]
+        pixels = [n * tiling.cols for n, tiling in zip(rows, tilings, strict=True)]
         array = sum(
-            int(cut.unit_counts(tiling).max()) * _tile_cycles(cut, tiling)
-            for cut, tiling in zip(cuts, tilings, strict=True)
+            n / tiling.rows * int(cut.unit_counts(tiling).max()) * _tile_cycles(cut, tiling)
+            for n, cut, tiling in zip(rows, cuts, tilings, strict=True)
         )
+        rounds = len(self.strips.bands) * self.rounds
         planes = held.frame.rows_apart * held.frame.cols_apart
-        stores = planes * timing.store_scratchpad_latency
-        stores += pixels[0] * timing.store_pool_element + pixels[1] * timing.store_row[0]
+        stores = rounds * planes * timing.store_scratchpad_latency
+        stores += pixels[0] * timing.store_pool_element
+        stores += pixels[1] * (timing.store_row[0] + self._fetched() * timing.store_miss_line)
         lines = -(-self.first.in_blocks * self.first.dim // machine.max_move_bytes)
         loads = pixels[0] * lines * machine.max_move_bytes / machine.dma.beat_bytes / blocks
-        loads += sum(map(sums_rows, cuts, tilings))  # biases
-        once = max(array, stores / MOST, loads) + PER_ROUND
-        rounds = len(self.strips.bands) * blocks * self.rounds
-        return rounds * once
+        loads += rounds * sum(map(sums_rows, cuts, tilings))  # biases
+        return blocks * (max(array, stores / MOST, loads) + rounds * PER_ROUND)
+
+    def _fetched(self) -> float:
+        """How many lines are fetched from DRAM for each pixel of a block that is stored.
+
+        A part of a line is written for each block, and between two a line of every other pixel of
+        the strip comes into the cache, which replaces any.
+        """
+        dma, product = self.first.target.machine.dma, self.second.product
+        parts = min(dma.l2_line_bytes // self.first.dim, self.first.out_blocks)
+        lines = self.strips.rows * product.width * dma.l2_line_bytes / dma.l2_bytes
+        return (1 + (parts - 1) * (1 - exp(-lines))) / parts
 
 
 def sums_rows(cut: Cut, tiling: Tiling) -> int:
@@ -223,11 +239,20 @@ class _Turns:
         self._filled: list[np.ndarray | None] = [None, None]
 
     @cached_property
-    def tiles(self) -> list[list[list[OutTile]]]:
-        """For each product and strip its parts."""
+    def tiles(self) -> list[list[list[OutTile | None]]]:
+        """For each product and strip its parts, of which some are nothing."""
         return [
-            [list(pieces.out_tiles(tiling, strip[k])) for strip in self.bands]
-            for k, (pieces, tiling) in enumerate(self.plan.choices)
+            [self._parts(strip[k], pieces.product.width) for strip in self.bands]
+            for k, (pieces, _) in enumerate(self.plan.choices)
+        ]
+
+    def _parts(self, band: range, width: int) -> list[OutTile | None]:
+        """A band's rows in as many parts as there are rounds, as even as may be."""
+        rounds = self.plan.rounds
+        edges = [band.start + len(band) * part // rounds for part in range(rounds + 1)]
+        return [
+            OutTile(0, Area(first, 0, stop - first, width)) if stop > first else None
+            for first, stop in pairwise(edges)
         ]
 
     def steps(self) -> Iterator[Step]:
@@ -239,6 +264,7 @@ class _Turns:
             for part in range(rounds)
         ]
         lag = rounds + 1
+        ahead: list[Node] = []
         fenced = self.shared.fences(self.memories.inputs)
         high = sums_rows(*self.plan.choices[0])
         for number in range(len(turns) + lag):
@@ -249,7 +275,13 @@ class _Turns:
                 for schedule in self.schedules:
                     step.loads += schedule.once()
             if number < len(turns):
-                self._add(step, 0, turns[number], sums)
+                turn = turns[number]
+                if turn.block == turn.part == 0:
+                    ahead = self._ahead(turn.strip)
+                self._add(step, 0, turn, sums)
+                place = turn.block * rounds + turn.part
+                each = self.blocks * rounds
+                step.inputs += ahead[len(ahead) * place // each : len(ahead) * (place + 1) // each]
             if number >= lag:
                 self._add(step, 1, turns[number - lag], sums + high)
             if 0 < number <= len(turns) and turns[number - 1].part == 0:
@@ -257,10 +289,22 @@ class _Turns:
                 step.fills = self._fills(turns[number - 1])
             yield step
 
+    def _ahead(self, strip: int) -> list[Node]:
+        """Loads of the next strip's input, for the rounds of a strip to share."""
+        if strip + 1 == len(self.bands):
+            return []
+        schedule, nodes = self.schedules[0], list[Node]()
+        # What is read now is not what makes place; of the first strip all comes when it is read.
+        for number in (strip, strip + 1) if strip else (1,):
+            for part, tile in enumerate(self.tiles[0][number]):
+                if tile is not None:
+                    nodes += schedule.fetched(tile, number * self.plan.rounds + part, 0)
+        return singles(nodes)
+
     def _add(self, step: Step, k: int, turn: Turn, sums: int) -> None:
         """What a product computes in its turn."""
-        tiles = self.tiles[k][turn.strip]
-        if turn.part >= len(tiles):
+        tile = self.tiles[k][turn.strip][turn.part]
+        if tile is None:
             return
         schedule = self.schedules[k]
         held = self._held(turn)
@@ -270,7 +314,7 @@ class _Turns:
             schedule.memories.held = held
         chunk = turn.block if k else 0
         number = turn.strip * self.plan.rounds + turn.part
-        made = schedule.step(tiles[turn.part], (number, turn.block, chunk), sums, None)
+        made = schedule.step(tile, (number, turn.block, chunk), sums, None)
         step.loads += made.loads
         step.inputs += made.inputs
         step.biases += made.biases
