@@ -12,10 +12,10 @@ from mcc.ir import Module, OpError, Region, Rewriter, RewriteReport, Value, Yiel
 from mcc.passes import Pass
 from mcc.runtime import Target
 
+from .chains import in_strips
 from .cloning import clone
 from .layers import Chain, Product, read_layer
 from .machines import target_named
-from .chains import in_strips
 from .structure import Layer
 
 

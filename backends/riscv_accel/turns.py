@@ -15,7 +15,8 @@ import numpy as np
 
 from mcc.runtime import Target
 
-from .emitting import Leaving, Memories, fill
+from . import tiles
+from .emitting import LOAD_WEIGHTS, Leaving, Memories, fill
 from .held import Held
 from .layers import Chain
 from .memory_map import Region
@@ -23,6 +24,7 @@ from .patches import Area
 from .pieces import array_cycles
 from .products import Schedule
 from .rolling import Node, singles
+from .rolling import tile as tile_op
 from .steps import Step
 from .strips import Chained, Strips
 from .tiling import Cut, OutTile, Tiling
@@ -30,10 +32,12 @@ from .weights import cut
 
 MOST_ROUNDS = 16
 """Parts of a strip: so many more commands bring nothing."""
-PER_ROUND = 40.0
+PER_ROUND = 20.0
 """Cycles that the engines wait for each other in each round."""
-MOST = 0.9
-"""Part of the time for which the unit that stores can be busy."""
+SOON = 2
+"""Rounds before those that store them, lines of the result come into the cache."""
+NORM = 3.0
+"""Of what the engines take, for what they take together: the more alike, the more they wait."""
 
 
 def in_turn(chain: Chain, target: Target) -> Chained | None:
@@ -136,14 +140,16 @@ class _Plan:
         ]
         start = (memory.total_rows - sum(weights)) // memory.rows * memory.rows
         inputs = cuts[0].input_rows(tilings[0]) * tilings[0].input_slots
-        if start < 2 * size + inputs:
+        if start < 2 * size + inputs + self.first.dim:
             return None
         # Blocks of a strip and its input each in a bank of their own where there are as many.
-        apart = size <= memory.rows and start - 2 * memory.rows >= inputs
+        apart = size <= memory.rows and start - 2 * memory.rows >= inputs + self.first.dim
         behind = 2 * memory.rows if apart else 2 * size
         split = start + weights[0]
         nothing = Region(0, 0, memory.rows)
-        first = Region(behind, start, memory.rows), Region(start, split, memory.rows)
+        # The last rows before the weights are for bytes that nobody reads.
+        stop = start - self.first.dim
+        first = Region(behind, stop, memory.rows), Region(start, split, memory.rows)
         second = nothing, Region(split, memory.total_rows, memory.rows)
         cuts = [
             replace(cut, places=place) for cut, place in zip(cuts, (first, second), strict=True)
@@ -169,7 +175,8 @@ class _Plan:
         lines = -(-self.first.in_blocks * self.first.dim // machine.max_move_bytes)
         loads = pixels[0] * lines * machine.max_move_bytes / machine.dma.beat_bytes / blocks
         loads += rounds * sum(map(sums_rows, cuts, tilings))  # biases
-        return blocks * (max(array, stores / MOST, loads) + rounds * PER_ROUND)
+        together = sum(cycles**NORM for cycles in (array, stores, loads)) ** (1 / NORM)
+        return blocks * (together + rounds * PER_ROUND)
 
     def _fetched(self) -> float:
         """How many lines are fetched from DRAM for each pixel of a block that is stored.
@@ -180,7 +187,7 @@ class _Plan:
         dma, product = self.first.target.machine.dma, self.second.product
         parts = min(dma.l2_line_bytes // self.first.dim, self.first.out_blocks)
         lines = self.strips.rows * product.width * dma.l2_line_bytes / dma.l2_bytes
-        return (1 + (parts - 1) * (1 - exp(-lines))) / parts
+        return (parts - 1) / parts * (1 - exp(-lines))
 
 
 def sums_rows(cut: Cut, tiling: Tiling) -> int:
@@ -284,6 +291,8 @@ class _Turns:
                 step.inputs += ahead[len(ahead) * place // each : len(ahead) * (place + 1) // each]
             if number >= lag:
                 self._add(step, 1, turns[number - lag], sums + high)
+            if number >= lag - SOON and (soon := number - lag + SOON) < len(turns):
+                step.loads += self._lines(turns[soon])
             if 0 < number <= len(turns) and turns[number - 1].part == 0:
                 # The block that lay there before has been read.
                 step.fills = self._fills(turns[number - 1])
@@ -320,6 +329,35 @@ class _Turns:
         step.biases += made.biases
         step.products += made.products
         step.stores += made.stores
+
+    def _lines(self, turn: Turn) -> list[Node]:
+        """Loads that bring the lines of a part of the result into the cache.
+
+        A store of a part of a line waits for the rest of it if that is in DRAM, a load does not
+        hold up others. Only bytes are read that are not stored yet.
+        """
+        tile = self.tiles[1][turn.strip][turn.part]
+        if turn.block or tile is None:
+            return []
+        pieces, dim = self.plan.choices[1][0], self.memories.dim
+        line, places = pieces.target.machine.dma.l2_line_bytes, self.plan.choices[0][0].places
+        assert places is not None, "a plan says where everything lies"
+        row = pieces.product.width * pieces.product.channels
+        start, size = tile.area.row * row, tile.area.rows * row
+        count = (size - dim) // line + 1
+        return [
+            tile_op(
+                tiles.MoveIn,
+                {"local": "scratchpad", "dram": self.memories.output},
+                {"row": places[0].stop, "offset": start + first * line},
+                rows=min(dim, count - first),
+                cols=dim,
+                stride=line,
+                block=dim,
+                state=LOAD_WEIGHTS,
+            )
+            for first in range(0, count, dim)
+        ]
 
     def _held(self, turn: Turn) -> Held:
         """Where a block of a strip lies, as one of all blocks."""
