@@ -107,6 +107,8 @@ def _formula(plan: Planned) -> float:
     """Cycles by the formula."""
     times = [1.0] * len(plan.choices)
     if isinstance(plan.found, Chained):
+        if plan.found.rounds:
+            return plan.cost
         # The formula is for one band of rows; others are shorter.
         rows = [sum(map(len, bands)) for bands in zip(*plan.found.strips.bands, strict=True)]
         times = [n / pieces.band for n, (pieces, _) in zip(rows, plan.choices, strict=True)]

@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 
 from mcc.backends.riscv_accel import Partition, link
 from mcc.backends.riscv_accel.chaining import ChainLayers
+from mcc.backends.riscv_accel.chains import in_strips
+from mcc.backends.riscv_accel.layers import Chain, read_layer
 from mcc.backends.riscv_accel.machines import remembered
+from mcc.backends.riscv_accel.structure import Layer
 from mcc.ir import RewriteReport
 from mcc.passes import run_passes
 from mcc.runtime import load_target
@@ -44,6 +47,20 @@ def test_why_layers_stay_apart_is_said() -> None:
     assert report.fired == {"chain": 1}
     reasons = {op.results[0].name: reason for _, op, reason in report.declined}
     assert "no grouped convolution" in reasons["back"]
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_products_take_turns_where_sums_move_to_the_scratchpad(name: str) -> None:
+    target = cached(name, 8192)
+    remembered(target)
+    module = run_passes(
+        expansion().module,
+        [Partition(target=target.name), ChainLayers(target=target.name)],
+    )
+    chains = [read_layer(op) for op in module.body if isinstance(op, Layer)]
+    (plan,) = [in_strips(chain, target) for chain in chains if isinstance(chain, Chain)]
+    assert plan is not None
+    assert (plan.rounds > 0) == target.has("move_out_scratchpad")
 
 
 @pytest.mark.slow

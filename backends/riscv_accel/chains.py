@@ -9,7 +9,8 @@ from .emitting import Memories
 from .layers import Chain
 from .steps import Step
 from .strips import Chained
-from .turns import in_turn, plan_turns
+from .turn_search import in_turn
+from .turns import plan_turns
 
 
 def in_strips(chain: Chain, target: Target) -> Chained | None:

@@ -231,6 +231,14 @@ def _first_strips(plan: Planned, chained: Chained) -> Part:
     bands = chained.strips.bands
     if len(bands) <= STRIPS:
         return Part(list(layer_steps(plan)))
+    rows = [len(strip[-1]) for strip in bands]
+    times = sum(rows[STRIPS:]) / rows[STRIPS - 1]
+    if chained.rounds:
+        # The second product is a little behind: what counts is a strip's worth of both.
+        strip = chained.choices[0][0].out_blocks * chained.rounds
+        some = list(islice(layer_steps(plan), STRIPS * strip))
+        counts = [lengths(step.products) for step in some]
+        return Part(some, sum(counts[:-strip]), sum(counts), times)
     left = sum(sum(map(bool, strip)) for strip in bands[:STRIPS])
     last = sum(map(bool, bands[STRIPS - 1]))
     steps: list[Step] = []
@@ -244,8 +252,7 @@ def _first_strips(plan: Planned, chained: Chained) -> Part:
             left -= 1
         steps.append(step)
         total += lengths(step.products)
-    rows = [len(strip[-1]) for strip in bands]
-    return Part(steps, first, total, sum(rows[STRIPS:]) / rows[STRIPS - 1])
+    return Part(steps, first, total, times)
 
 
 def _in_dram(plan: Planned) -> dict[str, int]:

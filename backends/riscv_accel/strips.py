@@ -98,7 +98,7 @@ class Chained:
     frames: tuple[Held | None, ...]
     """For each product; the last one's result is in DRAM."""
     rounds: int = 0
-    """In how many parts both products compute a strip of a block of channels in turn; else one
-    computes all of it before the other."""
+    """In how many parts two products compute a strip of a block of channels in turn; 0 where one
+    computes all of the strip before the other."""
     apart: int = 0
     """Then two blocks of a strip lie in the scratchpad, so many rows apart."""

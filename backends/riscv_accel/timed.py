@@ -1,8 +1,8 @@
 """Stores and biases among products by time: each about when its engine gets to it.
 
-The queues between issue and the engines are short. A store or a load of biases that is issued much
-before it can run fills its queue and holds up the products behind it; one that is issued late leaves
-its engine idle. So the place of each follows from what those before it take.
+The queues between issue and the engines are short. A store or a load of biases that is issued
+much before it can run fills its queue and holds up the products behind it; one that is issued late
+leaves its engine idle. So the place of each follows from what those before it take.
 """
 
 from collections.abc import Iterable, Sequence
