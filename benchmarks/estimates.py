@@ -87,20 +87,33 @@ def compared(model: Path | ModelProto, target: Target) -> list[Compared]:
     ]
 
 
-def _sequenced(partitioned: Module, target: Target) -> list[tuple[Planned, int, float]]:
-    """Every layer with products, how many it has, and the cycles that the search expects."""
-    found: list[tuple[Planned, int, float]] = []
+Sequenced = tuple[Planned, int, float]
+"""A layer, how many products it has, and the cycles that the search expects."""
+
+
+def _sequenced(partitioned: Module, target: Target) -> list[Sequenced]:
+    """Every layer with products, in order."""
+    found: list[Sequenced] = []
     every = [planned_run(run, target) for run in runs(partitioned)]
     part = kept([plan for run in every for plan in run.plans], target)
     for run in every:
         course = Course(run.plans, run.shared, part)
-        for plan, following in course.layers():
-            multiplies = isinstance(plan.found, Product | Chained)
-            expected = course.expected(plan, following).own if multiplies else 0.0
+        last: tuple[Planned, int, Course] | None = None
+        for plan, _ in course.layers():
+            if last is not None:
+                found.append(_expected(*last, plan))
+            before = course.fork()
             products = sum(lengths(step.products) for step in course.follow(plan))
-            if multiplies:
-                found.append((plan, products, expected))
-    return found
+            last = plan, products, before
+        if last is not None:
+            found.append(_expected(*last, None))
+    return [one for one in found if isinstance(one[0].found, Product | Chained)]
+
+
+def _expected(plan: Planned, products: int, course: Course, following: Planned | None) -> Sequenced:
+    """What the search expects of a layer before the one that was chosen to follow it."""
+    multiplies = isinstance(plan.found, Product | Chained)
+    return plan, products, course.expected(plan, following).own if multiplies else 0.0
 
 
 def _formula(plan: Planned) -> float:

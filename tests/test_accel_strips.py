@@ -63,6 +63,11 @@ def test_products_take_turns_where_sums_move_to_the_scratchpad(name: str) -> Non
     assert (plan.rounds > 0) == target.has("move_out_scratchpad")
 
 
+def test_input_of_the_next_strip_waits_until_this_one_is_read() -> None:
+    """One block in one part: the strip after the next takes the place of the one under way."""
+    check(expansion((25, 20), (16, 16), (1, 1), (1, 1), 0), cached("riscv-accel", 2048))
+
+
 @pytest.mark.slow
 @FEW
 @given(

@@ -93,6 +93,12 @@ class Course:
         for plan, following in zip(self._plans, [*self._plans[1:], None], strict=False):
             yield self._best(plan, following), following
 
+    def fork(self) -> "Course":
+        """The same state, which goes its own way."""
+        other = Course(self._plans, self._shared.fork(), self._kept)
+        other._tail, other._sizes = list(self._tail), dict(self._sizes)
+        return other
+
     def _best(self, plan: Planned, following: Planned | None) -> Planned:
         """A layer that comes next with the candidate that takes least until the one behind runs."""
         if len(plan.candidates) < 2:

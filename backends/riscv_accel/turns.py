@@ -96,7 +96,7 @@ class _Turns:
             for part in range(rounds)
         ]
         lag = rounds + 1
-        ahead: list[Node] = []
+        ahead, coming = list[Node](), list[Node]()
         fenced = self.shared.fences(self.memories.inputs)
         high = sums_rows(*self.plan.choices[0])
         for number in range(len(turns) + lag):
@@ -111,9 +111,10 @@ class _Turns:
                 if turn.block == turn.part == 0:
                     ahead = self._ahead(turn.strip)
                 self._add(step, 0, turn, sums)
-                place = turn.block * rounds + turn.part
-                each = self.blocks * rounds
-                step.inputs += ahead[len(ahead) * place // each : len(ahead) * (place + 1) // each]
+                # A round late: what they take the place of is read up to the end of a strip.
+                step.inputs += coming
+                place, each = turn.block * rounds + turn.part, self.blocks * rounds
+                coming = ahead[len(ahead) * place // each : len(ahead) * (place + 1) // each]
             if number >= lag:
                 self._add(step, 1, turns[number - lag], sums + high)
             if number >= lag - SOON and (soon := number - lag + SOON) < len(turns):
