@@ -27,7 +27,7 @@ from .products import Schedule
 from .rolling import lengths, used
 from .steps import Step, in_order
 from .strips import Chained
-from .trial import SEEDS, product_ends, program, touch
+from .trial import SEEDS, Live, product_ends, program, touch
 
 TAIL_STEPS = 16
 """Steps that run before a layer when it is timed, at least."""
@@ -87,6 +87,12 @@ class Course:
         """What no layer of the run makes."""
         self._kept = kept
         self._plans = plans
+        self._live: dict[str, Live] = {}
+        """When each activation in DRAM that a layer of the run makes is made, and read last."""
+        for number, plan in enumerate(plans):
+            for name in _in_dram(plan):
+                if name not in self._sources:
+                    self._live[name] = self._live.get(name, (number,))[0], number
 
     def layers(self) -> Iterator[tuple[Planned, Planned | None]]:
         """Each layer as it is best, and the one behind it; before the next, its steps are taken."""
@@ -129,7 +135,7 @@ class Course:
         constants = {name: data.nbytes for name, data in fork.constants.items()}
         sizes |= constants
         order = [*(step for step, _ in tail), *part.steps, *behind]
-        stream, offsets = program(in_order(order, target.machine), sizes, target)
+        stream, offsets = program(in_order(order, target.machine), sizes, target, self._live)
         old = [name for name in offsets if self._old(name) or name in constants]
         inputs = [name for name in plan.memories.inputs if name in offsets and name not in old]
         others = [name for name in offsets if name not in {*old, *inputs}]

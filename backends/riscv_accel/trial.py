@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mcc.backends import aligned
+from mcc.backends import Lifetime, aligned, place
 from mcc.ir import Constant, Data, Module, Region, RewriteReport, Type, Value, Yield
 from mcc.runtime import Target, isa
 from mcc.runtime.simulator import CycleModel, Cycles
@@ -74,8 +74,12 @@ def product_ends(stream: isa.Stream, run: Cycles) -> npt.NDArray[np.float64]:
     return ends
 
 
+Live = tuple[int, int]
+"""When a memory in DRAM is used first and last: numbers of layers."""
+
+
 def program(
-    nodes: Sequence[Node], sizes: Mapping[str, int], target: Target
+    nodes: Sequence[Node], sizes: Mapping[str, int], target: Target, live: Mapping[str, Live]
 ) -> tuple[isa.Stream, dict[str, int]]:
     """What the machine runs for some nodes, and where the memories in DRAM that they use lie.
 
@@ -83,6 +87,7 @@ def program(
         nodes: Tile ops and loops of them.
         sizes: Bytes of each memory in DRAM, also of others.
         target: The machine.
+        live: For memories that may lie where others lay before: whose lines the cache has.
     """
     names = used(nodes)
     keys = [*(name for name in sizes if name in names), *sorted(names - set(sizes))]
@@ -100,13 +105,24 @@ def program(
     body.append(Yield(()))
     module = Module("trial", body, [])
     Configure(target=remembered(target)).run(module, RewriteReport())
-    places = [aligned(1), *(aligned(sizes[name]) for name in keys[:count])]
-    ends = np.cumsum(places).tolist()
-    offsets = dict(zip(keys, ends, strict=False))
-    arguments = dict(zip(kernel.body.args, ends, strict=False))
-    issue = Issue(target, ends[-1])
+    offsets, stop = _placed({name: sizes[name] for name in keys[:count]}, live)
+    arguments = dict(zip(kernel.body.args, offsets.values(), strict=False))
+    issue = Issue(target, stop)
     issue.kernel(kernel, (), arguments)
-    return issue.stream(), {name: offsets[name] for name in keys[:count]}
+    return issue.stream(), offsets
+
+
+def _placed(sizes: Mapping[str, int], live: Mapping[str, Live]) -> tuple[dict[str, int], int]:
+    """Where each memory begins, by lifetime where it has one, and where the last one ends."""
+    some = [name for name in sizes if name in live]
+    placed = place([Lifetime(sizes[name], *live[name]) for name in some], aligned(1))
+    offsets = dict(zip(some, placed.offsets, strict=True))
+    stop = aligned(1) + placed.peak
+    for name in sizes:
+        if name not in live:
+            offsets[name] = stop
+            stop += aligned(sizes[name])
+    return {name: offsets[name] for name in sizes}, stop
 
 
 def touch(
