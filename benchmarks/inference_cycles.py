@@ -258,7 +258,9 @@ NOTES = (
     "Bounds, of which the largest stands here: rows through the array, one a cycle, and as many "
     "cycles as it has rows for each tile of weights, which moves in while rows pass the last one; "
     "constants once with input, output and the records of a queue, over DRAM's bytes a cycle; rows "
-    "moved out over the rate of that unit; commands over the rate of who issues them.",
+    "moved out over the rate of that unit; commands over the rate of who issues them. What the "
+    "cache keeps of constants from one inference to the next can bring a network that DRAM bounds "
+    "below.",
     "Aims are fixed ones, and for MobileNetV2 1.15 times (riscv-accel) and 1.25 times (gemmini) "
     "the bound. What it loses, and where, stands in accelerator_compiler.md, 'Bounds'.",
     "DRAM: activations; the bound is the largest sum of what lives at once.",
