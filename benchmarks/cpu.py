@@ -215,10 +215,7 @@ def _ratio(row: Measured, peer: str) -> float | None:
 
 
 def _files(work: Workload, folder: Path, wanted: list[str]) -> Iterator[tuple[str, Path]]:
-    path = ZOO / "models" / f"{work.name}.onnx"
-    if work.make is not None:
-        path = folder / f"{work.name}.onnx"
-        onnx.save(work.make(), path)
+    path = path_of(work, folder)
     if not path.exists():
         return
     if FLOAT in wanted:
@@ -235,6 +232,15 @@ def _files(work: Workload, folder: Path, wanted: list[str]) -> Iterator[tuple[st
             model = onnx.load(path)
             peers.quantize(path, other, [feeds_of(model, seed) for seed in range(3)])
         yield from ((precision, other) for precision in (INT8, VNNI) if precision in wanted)
+
+
+def path_of(work: Workload, folder: Path) -> Path:
+    """The zoo's file of a workload, or one made in `folder`."""
+    if work.make is None:
+        return ZOO / "models" / f"{work.name}.onnx"
+    path = folder / f"{work.name}.onnx"
+    onnx.save(work.make(), path)
+    return path
 
 
 def feeds_of(model: onnx.ModelProto, seed: int = 0) -> dict[str, np.ndarray]:

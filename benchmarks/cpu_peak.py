@@ -20,8 +20,8 @@ from pathlib import Path
 import cpu_peers as peers
 import numpy as np
 import onnx
-from cpu import CNN, DEPTHWISE, WORKLOADS, Workload, feeds_of, turns
-from recording import ZOO, Table, arguments, finish
+from cpu import CNN, DEPTHWISE, WORKLOADS, Workload, feeds_of, path_of, turns
+from recording import Table, arguments, finish
 
 from mcc import Session
 from mcc import compile as compile_model
@@ -91,10 +91,7 @@ def _measure(
     table: Table,
 ) -> tuple[float, float]:
     """Adds a row; the best peer's time by mcc's, and by the time at the peak."""
-    path = ZOO / "models" / f"{work.name}.onnx"
-    if work.make is not None:
-        path = folder / f"{work.name}.onnx"
-        onnx.save(work.make(), path)
+    path = path_of(work, folder)
     feeds = feeds_of(onnx.load(path))
     artifact = compile_model(path, target="cpu")
     macs = int(json.loads(artifact.members["report.json"])["totals"]["macs"])

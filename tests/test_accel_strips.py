@@ -2,6 +2,7 @@
 
 import pytest
 from accel_checks import FEW, check, lowered
+from accel_layers import Case
 from accel_shapes import cached, expansion, made
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,10 +12,11 @@ from mcc.backends.riscv_accel.chaining import ChainLayers
 from mcc.backends.riscv_accel.chains import in_strips
 from mcc.backends.riscv_accel.layers import Chain, read_layer
 from mcc.backends.riscv_accel.machines import remembered
+from mcc.backends.riscv_accel.strips import Chained
 from mcc.backends.riscv_accel.structure import Layer
 from mcc.ir import RewriteReport
 from mcc.passes import run_passes
-from mcc.runtime import load_target
+from mcc.runtime import Target, load_target
 
 TARGETS = ["gemmini", "riscv-accel"]
 
@@ -49,18 +51,30 @@ def test_why_layers_stay_apart_is_said() -> None:
     assert "no grouped convolution" in reasons["back"]
 
 
+def planned(case: Case, target: Target) -> Chained:
+    """How the only chain of a case runs."""
+    passes = [Partition(target=remembered(target)), ChainLayers(target=remembered(target))]
+    layers = [op for op in run_passes(case.module, passes).body if isinstance(op, Layer)]
+    (chain,) = [found for found in map(read_layer, layers) if isinstance(found, Chain)]
+    plan = in_strips(chain, target)
+    assert plan is not None
+    return plan
+
+
 @pytest.mark.parametrize("name", TARGETS)
 def test_products_take_turns_where_sums_move_to_the_scratchpad(name: str) -> None:
     target = cached(name, 8192)
-    remembered(target)
-    module = run_passes(
-        expansion().module,
-        [Partition(target=target.name), ChainLayers(target=target.name)],
-    )
-    chains = [read_layer(op) for op in module.body if isinstance(op, Layer)]
-    (plan,) = [in_strips(chain, target) for chain in chains if isinstance(chain, Chain)]
-    assert plan is not None
+    plan = planned(expansion(), target)
     assert (plan.rounds > 0) == target.has("move_out_scratchpad")
+
+
+def test_what_has_no_room_for_turns_runs_in_bands() -> None:
+    """A row of both wide tensors exceeds half of the accumulator."""
+    case, target = expansion((9, 300), (16, 32)), cached("riscv-accel", 8192)
+    plan = planned(case, target)
+    assert plan.strips.on_chip
+    assert not plan.rounds
+    check(case, target)
 
 
 def test_input_of_the_next_strip_waits_until_this_one_is_read() -> None:

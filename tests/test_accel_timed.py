@@ -44,9 +44,9 @@ def test_biases_follow_the_stores_of_what_lay_there_and_precede_their_products(
     stores = [store(16 * after * i // parts, 16 * after // parts) for i in range(parts)]
     biases = [bias(16 * i) for i in range(after)]
     shuffle.shuffle(biases)
-    wanted = due(biases, second, 16.0 * now, MACHINE.dim)
-    nodes, later = on_time(first, stores, wanted, MACHINE)
-    last, left = on_time(second, [], later, MACHINE)
+    wanted = due(biases, second, MACHINE.dim)
+    nodes, later = on_time(first, stores, [], wanted, MACHINE)
+    last, left = on_time(second, [], later, [], MACHINE)
     assert not left
     order = [*nodes, *last]
     assert sorted(map(id, order)) == sorted(map(id, [*first, *second, *stores, *biases]))
@@ -63,7 +63,7 @@ def test_biases_follow_the_stores_of_what_lay_there_and_precede_their_products(
 def test_stores_come_when_their_engine_is_free() -> None:
     products = [product(512 + 16 * i) for i in range(30)]
     stores = [store(64 * i, 64) for i in range(3)]
-    nodes, _ = on_time(products, stores, [], MACHINE)
+    nodes, _ = on_time(products, stores, [], [], MACHINE)
     places = [at for at, node in enumerate(nodes) if node in stores]
     # 64 rows leave in 108 cycles; a product takes 16.
     assert places[0] == 0

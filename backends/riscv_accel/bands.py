@@ -6,23 +6,21 @@ from mcc.ir import OpError
 from mcc.runtime import Target
 
 from .choices import Choice
-from .emitting import Leaving, Memories
-from .held import Held
+from .emitting import Memories
+from .held import Held, holds_frames
 from .layers import Chain
-from .products import Schedule
-from .search import search
+from .search import heights, search
 from .steps import Step
-from .strips import Chained, Strips
+from .strips import Chained, Strips, schedules
 from .tiling import Cut
 from .weights import cut
 
 
 def in_bands(chain: Chain, target: Target) -> Chained | None:
     """The tallest strips whose rows fit the chip, or half of the cache; None where none do."""
-    on_chip = target.has("move_out_scratchpad") and target.has("pool")
-    height = chain.products[-1].height
-    for rows in sorted({-(-height // parts) for parts in range(2, height + 1)}, reverse=True):
-        plan = _plan(Strips(chain, rows, on_chip), target)
+    *some, _ = heights(chain.products[-1].height)
+    for rows in reversed(some):
+        plan = _plan(Strips(chain, rows, holds_frames(target)), target)
         if plan is not None:
             return plan
     return None
@@ -54,42 +52,17 @@ def _plan(strips: Strips, target: Target) -> Chained | None:
 
 def plan_bands(plan: Chained, memories: Memories) -> Iterator[Step]:
     """The steps of a chain, strip by strip; fills `memories` with the constants they load."""
-    shared, strips = memories.shared, plan.strips
-    count = len(plan.choices)
-    between = list(strips.rings(memories.output)) or ["scratchpad"] * (count - 1)
-    inputs, outputs = [*memories.inputs, *between], [*between, memories.output]
-    schedules: list[Schedule] = []
-    for k, (pieces, tiling) in enumerate(plan.choices):
-        held = None if k == 0 else plan.frames[k - 1]
-        frames: list[Held | None] = [None] * len(inputs)
-        frames[pieces.product.x.operand] = held
-        own = Memories(
-            shared,
-            f"{memories.layer}.{k}",
-            inputs,
-            outputs[k],
-            plan.frames[k],
-            pieces.floor,
-            frames,
-            waits=held is not None,
-        )
-        product = pieces.product
-        leaving = Leaving(own, product.exit, product.channels)
-        schedules.append(Schedule(pieces, tiling, leaving))
-    for strip in strips.bands:
-        for k, (schedule, band) in enumerate(zip(schedules, strip, strict=True)):
+    shared, every = memories.shared, schedules(plan, memories)
+    for strip in plan.strips.bands:
+        for k, (schedule, band) in enumerate(zip(every, strip, strict=True)):
             if not band:
                 continue
-            own = schedule.memories
+            own, product = schedule.memories, schedule.cut.product
             if schedule.held is not None:
-                schedule.held = schedule.held.from_row(
-                    strip[k].start * schedule.cut.product.window.stride[0]
-                )
+                schedule.held = schedule.held.from_row(strip[k].start * product.window.stride[0])
             if own.held is not None:
-                reader = schedules[k + 1].cut.product
+                reader = every[k + 1].cut.product
                 own.held = own.held.from_row(strip[k + 1].start * reader.window.stride[0])
-            fenced = schedule.held is None and shared.fences(
-                [inputs[schedule.cut.product.x.operand]]
-            )
+            fenced = schedule.held is None and shared.fences([own.inputs[product.x.operand]])
             yield from schedule.steps(fenced=fenced, band=band)
-            shared.stored.add(outputs[k])
+            shared.stored.add(own.output)

@@ -7,6 +7,7 @@ program has, with the cache as a warm inference leaves it.
 """
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from itertools import islice
 from math import exp
@@ -101,8 +102,8 @@ class Course:
 
     def fork(self) -> "Course":
         """The same state, which goes its own way."""
-        other = Course(self._plans, self._shared.fork(), self._kept)
-        other._tail, other._sizes = list(self._tail), dict(self._sizes)
+        other = copy(self)
+        other._shared, other._tail = self._shared.fork(), list(self._tail)
         return other
 
     def _best(self, plan: Planned, following: Planned | None) -> Planned:

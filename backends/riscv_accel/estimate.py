@@ -96,7 +96,7 @@ def estimated(cut: Cut, tiling: Tiling) -> float:
     if visits > 1 and machine.scratchpad.total_rows - tiling.weights_row <= bank:
         array += weights
     # The first piece is awaited, and so is the last store.
-    sums = cut.accumulator_rows(geometry, geometry.rows, geometry.cols) * tiling.group
+    sums = cut.sums_rows(tiling) * tiling.group
     first = int(units[0, 0]) * cut.tile_rows
     alone = sums / dim * 2 + first
     if cut.added:

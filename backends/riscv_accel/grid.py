@@ -85,5 +85,5 @@ class Grid:
     @cached_property
     def _sums_rows(self) -> int:
         """Accumulator rows of an output block."""
-        rows = self.cut.accumulator_rows(self.geometry, self.geometry.rows, self.geometry.cols)
+        rows = self.cut.sums_rows(self.tiling)
         return -(-rows // self.dim) * self.dim if self.side > 1 else rows

@@ -59,6 +59,11 @@ class Held:
         return mask
 
 
+def holds_frames(target: Target) -> bool:
+    """Whether sums can move into a frame: a pool of 1 x 1 windows picks the pixels of a plane."""
+    return target.has("move_out_scratchpad") and target.has("pool")
+
+
 def hold(
     layers: Sequence[Layer],
     senders: Mapping[Layer, Product],
@@ -79,7 +84,7 @@ def hold(
         banned: Results that must not stay.
         target: The machine.
     """
-    if not (target.has("move_out_scratchpad") and target.has("pool")):
+    if not holds_frames(target):
         return {}
     number = {layer: index for index, layer in enumerate(layers)}
     memory = target.machine.scratchpad

@@ -277,7 +277,7 @@ def woven(
     What does not divide comes in the first gaps, which are longer then, or with `early` at the end.
     Loops are counted out as far as that takes, and no further: what stays whole rolls up again.
     """
-    beside = _split(side, lengths(side))
+    beside = singles(side)
     along = _split(main, -(-len(beside) // together))
     if not along or not beside:
         return [*along, *beside]

@@ -70,10 +70,9 @@ def _shapes(cut: Cut) -> Iterator[Tiling]:
     if product.exit.pool is None:
         widths += [w for w in (256, 128, 64, 32, 16) if w < product.width]
     for width in widths:
-        for rows in _heights(cut.pooled[0]):
+        for rows in heights(cut.pooled[0]):
             shape = Tiling(rows, width, 1, 1, weights_outer=False)
-            geometry = cut.geometry(shape)
-            sums = cut.accumulator_rows(geometry, geometry.rows, geometry.cols)
+            sums = cut.sums_rows(shape)
             most = min(half // sums, cut.out_blocks)
             for group in sorted({most, *(g for g in (1, 2, 4, 8, 16) if g < most)} - {0}):
                 yield replace(shape, group=group)
@@ -99,7 +98,7 @@ def _chunked(cut: Cut, shape: Tiling) -> Iterator[Tiling]:
             return
 
 
-def _heights(rows: int) -> list[int]:
+def heights(rows: int) -> list[int]:
     """Tile heights to try: the even splits of an image."""
     return sorted({-(-rows // parts) for parts in range(1, rows + 1)})
 
@@ -138,7 +137,6 @@ def _too_large(cut: Cut) -> str:
     scratchpad, accumulator = cut.target.machine.scratchpad, cut.target.machine.accumulator
     width = cut.product.width if cut.product.exit.pool else min(16, cut.product.width)
     least = Tiling(1, width, 1, 1, weights_outer=False)
-    geometry = cut.geometry(least)
     parts = {
         "the input": cut.input_rows(least),
         "weights": cut.weight_rows(least),
@@ -146,7 +144,7 @@ def _too_large(cut: Cut) -> str:
         "the residual's factors": cut.diagonal_rows,
     }
     rows = ", ".join(f"{count} for {what}" for what, count in parts.items() if count)
-    sums = cut.accumulator_rows(geometry, geometry.rows, geometry.cols)
+    sums = cut.sums_rows(least)
     return (
         f"its smallest tile needs scratchpad rows: {rows}, of {scratchpad.total_rows} in "
         f"{scratchpad.banks} banks, weights in other banks than the input; and {sums} accumulator "

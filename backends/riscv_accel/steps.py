@@ -13,7 +13,7 @@ from mcc.runtime import Accelerator
 from . import tiles
 from .rolling import Node, Shape, TileShape, roll, tile, woven
 from .spans import meet
-from .timed import Due, due, duration, on_time
+from .timed import Due, due, on_time
 
 LONGEST_STEP = 256
 """Nodes of the longest sequence of steps that becomes a loop's body."""
@@ -127,12 +127,10 @@ class _Order:
 
     def _on_time(self, biases: list[Node], following: Step | None) -> list[Node]:
         """The last step's products with stores of the step before and biases of the next."""
-        last, wanted = self.last, self.due
+        last, next_due = self.last, list[Due]()
         if following is not None and following.timed:
-            length = duration(last.products)
-            wanted = [*wanted, *due(biases, following.products, length, self.dim)]
-            biases = []
-        products, self.due = on_time(last.products, self.stores, wanted, self.machine)
+            next_due, biases = due(biases, following.products, self.dim), []
+        products, self.due = on_time(last.products, self.stores, self.due, next_due, self.machine)
         return [*products, *biases]
 
     def _finished(self) -> None:

@@ -10,8 +10,10 @@ from functools import cached_property
 from itertools import pairwise
 
 from .choices import Choice
+from .emitting import Leaving, Memories
 from .held import Held, framed
 from .layers import Chain, Product
+from .products import Schedule
 
 
 @dataclass(frozen=True)
@@ -102,3 +104,28 @@ class Chained:
     computes all of the strip before the other."""
     apart: int = 0
     """Then two blocks of a strip lie in the scratchpad, so many rows apart."""
+
+
+def schedules(plan: Chained, memories: Memories) -> list[Schedule]:
+    """How each product of a chain computes; fills `memories` with the constants they load."""
+    count = len(plan.choices)
+    between = list(plan.strips.rings(memories.output)) or ["scratchpad"] * (count - 1)
+    inputs, outputs = [*memories.inputs, *between], [*between, memories.output]
+    found: list[Schedule] = []
+    for k, (pieces, tiling) in enumerate(plan.choices):
+        held = None if k == 0 else plan.frames[k - 1]
+        frames: list[Held | None] = [None] * len(inputs)
+        frames[pieces.product.x.operand] = held
+        own = Memories(
+            memories.shared,
+            f"{memories.layer}.{k}",
+            inputs,
+            outputs[k],
+            plan.frames[k],
+            pieces.floor,
+            frames,
+            waits=held is not None,
+        )
+        leaving = Leaving(own, pieces.product.exit, pieces.product.channels)
+        found.append(Schedule(pieces, tiling, leaving))
+    return found

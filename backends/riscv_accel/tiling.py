@@ -180,6 +180,11 @@ class Cut:
             return rows * cols
         return (rows - 1) * geometry.pitch + cols
 
+    def sums_rows(self, tiling: Tiling) -> int:
+        """Accumulator rows of one block of output channels of a full tile."""
+        geometry = self.geometry(tiling)
+        return self.accumulator_rows(geometry, geometry.rows, geometry.cols)
+
     @cached_property
     def paired(self) -> bool:
         """Whether weight tiles go two at a time: 2:4 ones on a machine that takes them."""
@@ -253,7 +258,7 @@ class Cut:
         machine, product, geometry = self.target.machine, self.product, self.geometry(tiling)
         side = machine.max_move_bytes // self.dim
         dense = geometry.rows == 1 or geometry.pitch == geometry.cols == product.width
-        rows = self.accumulator_rows(geometry, geometry.rows, geometry.cols)
+        rows = self.sums_rows(tiling)
         fits = -(-rows // self.dim) * self.dim * tiling.group <= machine.accumulator.total_rows // 2
         whole = product.channels % machine.max_move_bytes == 0 and tiling.group % side == 0
         plain = product.exit.pool is None and self.residual_frame is None

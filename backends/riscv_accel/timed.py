@@ -20,32 +20,41 @@ SOON = 24.0
 """Cycles by which a store is issued before its engine is free."""
 
 Due = tuple[float, Node]
-"""A load, and when it is to be issued, in cycles from the first product on."""
+"""A load, and when it is to be issued, in cycles from the first of some products on."""
 
 
-def due(biases: Iterable[Node], products: Iterable[Node], start: float, dim: int) -> list[Due]:
-    """When the biases of products that begin at `start` are to be issued, the first ones first."""
+def due(biases: Iterable[Node], products: Iterable[Node], dim: int) -> list[Due]:
+    """When the biases of products are to be issued, the first ones first; some before these."""
     wanted: list[tuple[float, list[Span]]] = []
+    now = 0.0
     for node in singles(products):
-        wanted.append((start, [span for span in spans([node], dim) if span.writes]))
-        start += _multiplied(node)
+        wanted.append((now, [span for span in spans([node], dim) if span.writes]))
+        now += _multiplied(node)
     found: list[Due] = []
     for bias in singles(biases):
         rows = list(spans([bias], dim))
         first = (at for at, sums in wanted if any(a.meets(b) for a in sums for b in rows))
-        found.append((next(first, start) - AHEAD, bias))
+        found.append((next(first, now) - AHEAD, bias))
     return sorted(found, key=lambda one: one[0])
 
 
 def on_time(
     products: Sequence[Node],
     stores: Sequence[Node],
-    biases: Sequence[Due],
+    own: Sequence[Due],
+    following: Sequence[Due],
     machine: Accelerator,
 ) -> tuple[list[Node], list[Due]]:
     """Products with stores of others, and biases, among them; and the biases that are due later.
 
     Products and stores must not meet; biases come behind the stores of what lay in their place.
+
+    Args:
+        products: The array's work.
+        stores: Of sums that were complete before.
+        own: Biases of these products.
+        following: Biases of those that come next, from whose first one their times count.
+        machine: How long each takes.
     """
     dim = machine.dim
     events: list[tuple[float, int, Node]] = []
@@ -58,9 +67,9 @@ def on_time(
         at = max(0.0, free - SOON)
         events.append((at, 0, node))
         left.append((at, list(spans([node], dim))))
-        free += stored(node, machine)
+        free += _stored(node, machine)
     later: list[Due] = []
-    for at, node in biases:
+    for at, node in (*own, *((now + at, node) for at, node in following)):
         rows = list(spans([node], dim))
         behind = (t for t, reads in left if any(a.meets(b) for a in reads for b in rows))
         # At the end of these products all stores are there.
@@ -73,11 +82,6 @@ def on_time(
     return [node for _, _, node in events], later
 
 
-def duration(products: Iterable[Node]) -> float:
-    """Cycles of the array for products."""
-    return sum(_multiplied(node) for node in singles(products))
-
-
 def _fixed(node: Node) -> dict[str, object]:
     assert isinstance(node.shape, TileShape)
     return dict(node.shape.fixed)
@@ -87,10 +91,10 @@ def _multiplied(node: Node) -> float:
     return max(float(cast(int, _fixed(node)["rows"])), KEPT)
 
 
-def stored(node: Node, machine: Accelerator) -> float:
+def _stored(node: Node, machine: Accelerator) -> float:
     """Cycles of the engine that stores, for one move-out."""
     fixed, timing = _fixed(node), machine.timing
-    pool, cols = cast(tuple[int, ...], fixed.get("pool") or ()), cast(int, fixed.get("cols", 0))
+    pool, cols = cast(tuple[int, ...], fixed.get("pool") or ()), cast(int, fixed["cols"])
     blocks = -(-cols // machine.dim)
     assert isinstance(node.shape, TileShape)
     on_chip = dict(node.shape.buffers).get("target") == "scratchpad"
@@ -99,5 +103,5 @@ def stored(node: Node, machine: Accelerator) -> float:
     elif on_chip:
         cycles = timing.store_scratchpad_row * cast(int, fixed["rows"]) * blocks
     else:
-        cycles = timing.store_row[max(blocks, 1) - 1] * cast(int, fixed.get("rows", 0))
+        cycles = timing.store_row[max(blocks, 1) - 1] * cast(int, fixed["rows"])
     return cycles + (timing.store_scratchpad_latency if on_chip else 0.0)

@@ -7,10 +7,11 @@ import numpy as np
 
 from mcc.runtime import Target
 
-from .held import Held
+from .held import Held, holds_frames
 from .layers import Chain
 from .memory_map import Region
 from .pieces import array_cycles
+from .search import heights
 from .strips import Chained, Strips
 from .tiling import Cut, Tiling
 from .weights import cut
@@ -25,15 +26,14 @@ NORM = 3.0
 
 def in_turn(chain: Chain, target: Target) -> Chained | None:
     """The strips and their parts that take fewest cycles by estimate; None where none fit."""
-    if len(chain.products) != 2 or not (target.has("move_out_scratchpad") and target.has("pool")):
+    if len(chain.products) != 2 or not holds_frames(target):
         return None
-    height = chain.products[-1].height
     dim = target.machine.dim
     pieces = [Cut(product, cut(product, dim), target) for product in chain.products]
     if not _alike(pieces) or not _tables_fit(pieces, target):
         return None
     best: Chained | None = None
-    for rows in sorted({-(-height // parts) for parts in range(1, height + 1)}):
+    for rows in heights(chain.products[-1].height):
         strips = Strips(chain, rows, on_chip=True)
         for rounds in range(1, MOST_ROUNDS + 1):
             plan = _Plan(strips, rounds, pieces[0], pieces[1]).chained()
@@ -91,7 +91,7 @@ class _Plan:
             ),
             Tiling(parts[1], self.second.product.width, 1, 1, weights_outer=False),
         ]
-        sums = sum(map(sums_rows, cuts, tilings))
+        sums = sum(map(Cut.sums_rows, cuts, tilings))
         if sums > self.first.target.machine.accumulator.total_rows // 2:
             return None
         slots = min(2, len(bands)) * self.rounds
@@ -157,7 +157,7 @@ class _Plan:
         stores += pixels[1] * timing.store_row[0]
         lines = -(-self.first.in_blocks * self.first.dim // machine.max_move_bytes)
         loads = pixels[0] * lines * machine.max_move_bytes / machine.dma.beat_bytes / blocks
-        loads += rounds * sum(map(sums_rows, cuts, tilings))  # biases
+        loads += rounds * sum(map(Cut.sums_rows, cuts, tilings))  # biases
         loads += pixels[1] * self._line_cycles()
         together = float(np.linalg.norm((array, stores, loads), NORM))
         return blocks * (together + rounds * PER_ROUND)
@@ -175,14 +175,8 @@ class _Plan:
         return 1 + fetched * dma.l2_line_bytes / dma.dram_bytes_per_cycle
 
 
-def sums_rows(cut: Cut, tiling: Tiling) -> int:
-    """Accumulator rows of a tile of one block."""
-    geometry = cut.geometry(tiling)
-    return cut.accumulator_rows(geometry, geometry.rows, geometry.cols)
-
-
 def _tile_cycles(cut: Cut, tiling: Tiling) -> float:
     """Of the array, for a tile of pixels and one of weights."""
     if cut.flat(cut.geometry(tiling)):
-        return array_cycles(sums_rows(cut, tiling), 1, cut.dim)
+        return array_cycles(cut.sums_rows(tiling), 1, cut.dim)
     return array_cycles(tiling.cols, tiling.rows, cut.dim)

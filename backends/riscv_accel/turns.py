@@ -13,16 +13,14 @@ from itertools import pairwise
 import numpy as np
 
 from . import tiles
-from .emitting import LOAD_WEIGHTS, Leaving, Memories, fill
+from .emitting import LOAD_WEIGHTS, Memories, fill
 from .held import Held
 from .patches import Area
-from .products import Schedule
 from .rolling import Node, singles
 from .rolling import tile as tile_op
 from .steps import Step
-from .strips import Chained
+from .strips import Chained, schedules
 from .tiling import OutTile
-from .turn_search import sums_rows
 
 SOON = 2
 """Rounds before those that store them, lines of the result come into the cache."""
@@ -47,26 +45,11 @@ class _Turns:
 
     def __init__(self, plan: Chained, memories: Memories) -> None:
         self.plan, self.memories, self.shared = plan, memories, memories.shared
-        (frame, _), strips = plan.frames, plan.strips
+        frame, _ = plan.frames
         assert frame is not None, "what is between the products is in the scratchpad"
         self.frame, self.pitch = frame, plan.apart
-        self.bands = strips.bands
-        inputs = [*memories.inputs, "scratchpad"]
-        self.schedules: list[Schedule] = []
-        for k, (pieces, tiling) in enumerate(plan.choices):
-            frames: list[Held | None] = [None] * len(inputs)
-            frames[-1] = frame
-            own = Memories(
-                self.shared,
-                f"{memories.layer}.{k}",
-                inputs,
-                memories.output if k else "scratchpad",
-                None if k else frame,
-                0,
-                frames,
-            )
-            leaving = Leaving(own, pieces.product.exit, pieces.product.channels)
-            self.schedules.append(Schedule(pieces, tiling, leaving))
+        self.bands = plan.strips.bands
+        self.schedules = schedules(plan, memories)
         self.blocks = plan.choices[0][0].out_blocks
         self._filled: list[np.ndarray | None] = [None, None]
 
@@ -98,7 +81,8 @@ class _Turns:
         lag = rounds + 1
         ahead, coming = list[Node](), list[Node]()
         fenced = self.shared.fences(self.memories.inputs)
-        high = sums_rows(*self.plan.choices[0])
+        pieces, tiling = self.plan.choices[0]
+        high = pieces.sums_rows(tiling)
         for number in range(len(turns) + lag):
             sums, _, _ = self.shared.sums.place((self.memories.layer, number))
             step = Step(timed=True)
