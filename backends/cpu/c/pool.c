@@ -7,7 +7,8 @@
  * the weights that a task fetches ahead are for its next one. Tasks are claimed one by one, and who
  * has done its own takes the last of another's, so that a helper which the system keeps from running
  * holds up only the task it has begun.
- * Between kernels helpers spin for a moment, then sleep.
+ * Between kernels helpers spin for a moment, then sleep. A child of fork has none, and the lock and
+ * the condition as one of them may have left them: there a pool works alone and touches neither.
  */
 #include "model.h"
 
@@ -16,6 +17,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* Steps of waiting, of 10 to 60 ns: a helper's for the next kernel, about as long as it takes to be
  * woken where other processes run; the caller's for the tasks that helpers have begun. */
@@ -44,6 +46,7 @@ struct mcc_pool {
     int32_t helpers;           /* at most */
     int32_t started;           /* threads there are */
     int32_t processors;        /* that the process may use */
+    pid_t process;             /* whose threads they are */
     _Atomic int32_t *busy;     /* those in use, by all pools */
     atomic_flag taken;
     _Alignas(64) _Atomic uint32_t job; /* its number */
@@ -187,6 +190,7 @@ struct mcc_pool *mcc_pool_new(int32_t helpers, int32_t processors, int32_t *busy
     *pool = (struct mcc_pool){
         .helpers = helpers,
         .processors = processors,
+        .process = getpid(),
         .busy = (_Atomic int32_t *)busy,
         .taken = ATOMIC_FLAG_INIT,
         .seat = seat,
@@ -202,14 +206,16 @@ struct mcc_pool *mcc_pool_new(int32_t helpers, int32_t processors, int32_t *busy
 
 void mcc_pool_free(struct mcc_pool *pool)
 {
-    pthread_mutex_lock(&pool->mutex);
-    atomic_store(&pool->stop, true);
-    pthread_cond_broadcast(&pool->wake);
-    pthread_mutex_unlock(&pool->mutex);
-    for (int32_t i = 0; i < pool->started; i++)
-        pthread_join(pool->seat[i].thread, NULL);
-    pthread_mutex_destroy(&pool->mutex);
-    pthread_cond_destroy(&pool->wake);
+    if (pool->process == getpid()) {
+        pthread_mutex_lock(&pool->mutex);
+        atomic_store(&pool->stop, true);
+        pthread_cond_broadcast(&pool->wake);
+        pthread_mutex_unlock(&pool->mutex);
+        for (int32_t i = 0; i < pool->started; i++)
+            pthread_join(pool->seat[i].thread, NULL);
+        pthread_mutex_destroy(&pool->mutex);
+        pthread_cond_destroy(&pool->wake);
+    }
     free(pool->seat);
     free(pool->share);
     free(pool);
@@ -229,7 +235,7 @@ int mcc_pool_run(const struct mcc_call *call)
     struct mcc_pool *pool = call->pool;
     int32_t spare = pool->processors - atomic_fetch_add(pool->busy, 1) - 1;
     int32_t helpers = spare < pool->helpers ? spare : pool->helpers;
-    bool alone = helpers <= 0 || atomic_flag_test_and_set(&pool->taken);
+    bool alone = helpers <= 0 || pool->process != getpid() || atomic_flag_test_and_set(&pool->taken);
     int status;
     if (alone) {
         status = model_call(call->inputs, call->outputs, call->workspace, NULL);
